@@ -1,0 +1,377 @@
+package artifact
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"labctl/internal/remote"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// runner is a node of a test.
+type runner func(ctx context.Context, c remote.Command) (remote.Result, error)
+
+func (f runner) Run(ctx context.Context, c remote.Command) (remote.Result, error) { return f(ctx, c) }
+
+// sends is a node that answers with data, and then with code and err.
+func sends(data []byte, code int, err error) runner {
+	return func(_ context.Context, c remote.Command) (remote.Result, error) {
+		_, _ = c.Stdout.Write(data)
+		return remote.Result{Argv: c.Argv, Stderr: "sh: oops\nmore\n", ExitCode: code}, err
+	}
+}
+
+type entry struct {
+	tar.Header
+	body string
+}
+
+func file(name, body string) entry { return entry{tar.Header{Name: name}, body} }
+
+func archive(t *testing.T, entries ...entry) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for _, e := range entries {
+		if e.Size == 0 {
+			e.Size = int64(len(e.body))
+		}
+		e.Mode = 0o777
+		if err := w.WriteHeader(&e.Header); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, e.body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// closed closes the run and returns its files, with their sizes, and what is
+// missing.
+func closed(t *testing.T, r *Run) (files, missing []string) {
+	t.Helper()
+	if err := r.Close(Info{}); err != nil {
+		t.Fatal(err)
+	}
+	var m Manifest
+	if err := json.Unmarshal([]byte(read(t, filepath.Join(r.Dir(), "manifest.json"))), &m); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range m.Files {
+		files = append(files, fmt.Sprintf("%s %d", f.Name, f.Size))
+	}
+	for _, x := range m.Missing {
+		missing = append(missing, x.Name+": "+x.Reason)
+	}
+	return files, missing
+}
+
+func TestHostileArchive(t *testing.T) {
+	r := newRun(t, "create")
+	parent := filepath.Dir(filepath.Dir(r.Dir()))
+	data := archive(t,
+		file("./good.txt", "good "+token),
+		file("../escape.txt", "x"),
+		file("a/../../../escape.txt", "x"),
+		file("/tmp/labctl-escape.txt", "x"),
+		file(".", "x"),
+		file(`..\escape.txt`, "x"),
+		entry{tar.Header{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "/etc"}, ""},
+		file("link/passwd", "not /etc/passwd"),
+		entry{tar.Header{Name: "hard", Typeflag: tar.TypeLink, Linkname: "good.txt"}, ""},
+		entry{tar.Header{Name: "pipe", Typeflag: tar.TypeFifo}, ""},
+		file("good.txt/below-a-file", "x"),
+		file("huge.txt", strings.Repeat("x", maxFile+1)),
+		file("missing.tsv", "boot.txt\texit code 1: not yet\nno tab\n../../x\t"+strings.Repeat("y", 1000)+"\n"),
+		file("last.txt", "last"),
+	)
+	Collect(t.Context(), r, []Node{{"docker1", sends(data, 0, nil)}}, "", CollectOptions{})
+	files, missing := closed(t, r)
+	want := []string{
+		"nodes/docker1/good.txt 15", fmt.Sprintf("nodes/docker1/huge.txt %d", maxFile),
+		"nodes/docker1/last.txt 4", "nodes/docker1/link/passwd 15",
+	}
+	if d := cmp.Diff(want, files); d != "" {
+		t.Errorf("files (-want +got):\n%s", d)
+	}
+	for i, m := range missing {
+		if strings.Contains(m, "below-a-file") { // the rest is the system's wording
+			missing[i] = m[:strings.LastIndex(m, "below-a-file")]
+		}
+	}
+	slices.Sort(missing)
+	want = []string{
+		"nodes/docker1/../../x: " + strings.Repeat("y", 400) + "...",
+		"nodes/docker1/boot.txt: exit code 1: not yet",
+		"nodes/docker1/huge.txt: cut off after 8 MiB of 8388609 bytes",
+		`nodes/docker1: refused ".": not a name below the node's folder`,
+		`nodes/docker1: refused "../escape.txt": not a name below the node's folder`,
+		`nodes/docker1: refused "..\\escape.txt": artifact name "nodes/docker1/..\\escape.txt": must be a relative path within the run's folder`,
+		`nodes/docker1: refused "/tmp/labctl-escape.txt": not a name below the node's folder`,
+		`nodes/docker1: refused "a/../../../escape.txt": not a name below the node's folder`,
+		`nodes/docker1: refused "good.txt/below-a-file": write artifact nodes/docker1/good.txt/`,
+		`nodes/docker1: refused "hard": not a regular file`,
+		`nodes/docker1: refused "link": not a regular file`,
+		`nodes/docker1: refused "pipe": not a regular file`,
+	}
+
+	if d := cmp.Diff(want, missing); d != "" {
+		t.Errorf("missing (-want +got):\n%s", d)
+	}
+	err := filepath.WalkDir(parent, func(p string, d fs.DirEntry, err error) error {
+		if strings.Contains(p, "escape") {
+			t.Errorf("%s has escaped", p)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFloods(t *testing.T) {
+	var many []entry
+	for i := range maxFiles + 10 {
+		many = append(many, file(fmt.Sprintf("f%d", i), "x"))
+	}
+	endless := runner(func(ctx context.Context, c remote.Command) (remote.Result, error) {
+		_, _ = c.Stdout.Write(archive(t, file("first.txt", "x"))[:1024])
+		for ctx.Err() == nil {
+			_, _ = c.Stdout.Write(make([]byte, 1<<20))
+		}
+		return remote.Result{}, ctx.Err()
+	})
+	whole := archive(t, file("a.txt", "a"), file("b.txt", strings.Repeat("b", 2000)))
+	r := newRun(t, "create")
+	Collect(t.Context(), r, []Node{
+		{"many", sends(archive(t, many...), 0, nil)},
+		{"endless", endless},
+		{"cut", sends(whole[:2000], 0, nil)},
+		{"garbage", sends(bytes.Repeat([]byte("garbage"), 1000), 0, nil)},
+		{"empty", sends(nil, 0, nil)},
+		{"broken", sends(archive(t, file("x.txt", "x")), 2, nil)},
+		{"lost", sends(whole, 0, errors.New("connection lost"))},
+		{"none", nil},
+	}, "", CollectOptions{})
+	files, missing := closed(t, r)
+	files = slices.DeleteFunc(files, func(s string) bool { return strings.HasPrefix(s, "nodes/many/") })
+	want := []string{
+		"nodes/broken/x.txt 1", "nodes/cut/a.txt 1", "nodes/cut/b.txt 464", "nodes/endless/first.txt 1",
+		"nodes/lost/a.txt 1", "nodes/lost/b.txt 2000",
+	}
+	if d := cmp.Diff(want, files); d != "" {
+		t.Errorf("files (-want +got):\n%s", d)
+	}
+	want = []string{
+		"nodes/broken: the collecting script ended with exit code 2: sh: oops",
+		"nodes/cut: the evidence is cut short in b.txt: unexpected EOF",
+		"nodes/empty: the collecting script sent nothing",
+		"nodes/endless: sent more than 64 MiB",
+		"nodes/garbage: the evidence is cut short: archive/tar: invalid tar header",
+		"nodes/lost: connection lost",
+		"nodes/many: sent more than 500 files",
+		"nodes/none: no connection",
+	}
+	if d := cmp.Diff(want, missing); d != "" {
+		t.Errorf("missing (-want +got):\n%s", d)
+	}
+}
+
+// A dead node costs its deadline once, and the others nothing.
+func TestDeadNode(t *testing.T) {
+	calls := 0
+	dead := runner(func(ctx context.Context, _ remote.Command) (remote.Result, error) {
+		calls++
+		<-ctx.Done()
+		return remote.Result{}, fmt.Errorf("docker2: sh: %w", ctx.Err())
+	})
+	var argv []string
+	alive := runner(func(ctx context.Context, c remote.Command) (remote.Result, error) {
+		argv = c.Argv
+		return sends(archive(t, file("uname.txt", "Linux")), 0, nil)(ctx, c)
+	})
+	var mu sync.Mutex
+	var progress []string
+	r := newRun(t, "create")
+	Collect(t.Context(), r, []Node{{"docker1", alive}, {"docker2", dead}}, "docker1", CollectOptions{
+		PerItem: 3 * time.Second, PerNode: 200 * time.Millisecond,
+		Progress: func(node, detail string) {
+			mu.Lock()
+			defer mu.Unlock()
+			progress = append(progress, node+": "+detail)
+		},
+	})
+	files, missing := closed(t, r)
+	if d := cmp.Diff([]string{"nodes/docker1/uname.txt 5"}, files); d != "" {
+		t.Errorf("files (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]string{"nodes/docker2: no answer within 200ms"}, missing); d != "" || calls != 1 {
+		t.Errorf("asked %d times; missing (-want +got):\n%s", calls, d)
+	}
+	if d := cmp.Diff([]string{"sh", "-s", "--", "manager", "3", "1"}, argv); d != "" {
+		t.Errorf("argv (-want +got):\n%s", d)
+	}
+	slices.Sort(progress)
+	want := []string{
+		"docker1: 1 files of evidence", "docker1: gathering evidence",
+		"docker2: 0 files of evidence, incomplete: no answer within 200ms", "docker2: gathering evidence",
+	}
+	if d := cmp.Diff(want, progress); d != "" {
+		t.Errorf("progress (-want +got):\n%s", d)
+	}
+}
+
+const fakeDocker = `#!/bin/sh
+case "$*" in
+*--help*) exit 0 ;;
+"version") echo "Version: 20.10.24" ;;
+"info") echo "HTTP Proxy: http://u:passw0rd@proxy:3128"; echo "WARNING: no swap" >&2 ;;
+"ps -a --no-trunc") printf 'CONTAINER ID  IMAGE  NAMES\nabc  toolbox  test01.1.x\ndef  toolbox  test01.2.y\n' ;;
+"network ls") printf 'NETWORK ID  NAME\nn1  bridge\nn2  mynet01\n' ;;
+"network inspect n1 n2") echo '[{"Name":"bridge"},{"Name":"mynet01"}]'; echo warning >&2 ;;
+"logs --timestamps --tail 500 test01.1.x") echo out; echo err >&2 ;;
+"logs --timestamps --tail 500 test01.2.y") echo "Error: no such container" >&2; exit 1 ;;
+"node ls") printf 'ID  HOSTNAME\nid1 *  docker1\nid2  docker2\n' ;;
+"node inspect id1 id2") echo '[]' ;;
+"service ls") printf 'ID  NAME\ns1  test01\n' ;;
+"service ps --no-trunc test01") echo tasks ;;
+"service inspect test01") echo '[]' ;;
+"service logs --timestamps --no-trunc --tail 500 test01") echo "half"; exec sleep 60 ;;
+*) echo "unexpected: docker $*" >&2; exit 64 ;;
+esac
+`
+
+// The script itself, run on this host with a fake docker and no sudo.
+func TestScript(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the script is for nodes, which run Linux")
+	}
+	bin := t.TempDir()
+	tools := map[string]string{"docker": fakeDocker}
+	for _, n := range []string{"systemctl", "systemd-analyze", "journalctl", "iptables-save", "ss", "ip", "dmesg", "dpkg-query", "free", "df"} {
+		tools[n] = "#!/bin/sh\necho " + n + "\n"
+	}
+	tools["systemd-analyze"] = "#!/bin/sh\necho 'Bootup is not yet finished' >&2\nexit 1\n"
+	tools["sudo"] = "#!/bin/sh\nexit 1\n"
+	tools["ss"] = "#!/bin/sh\necho 'timeout: failed to run ss' >&2\nexit 127\n" // as timeout does without ss
+	for n, text := range tools {
+		if err := os.WriteFile(filepath.Join(bin, n), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	local := runner(func(ctx context.Context, c remote.Command) (remote.Result, error) {
+		cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
+		cmd.Env = append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+		cmd.Stdin, cmd.Stdout = c.Stdin, c.Stdout
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		err := cmd.Run()
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = nil
+		}
+		return remote.Result{Argv: c.Argv, Stderr: stderr.String(), ExitCode: cmd.ProcessState.ExitCode()}, err
+	})
+	before, _ := filepath.Glob("/dev/shm/labctl-collect.*")
+	r := newRun(t, "create")
+	Collect(t.Context(), r, []Node{{"docker1", local}, {"docker2", local}}, "docker1", CollectOptions{PerItem: time.Second})
+	if after, _ := filepath.Glob("/dev/shm/labctl-collect.*"); len(after) > len(before) {
+		t.Errorf("left behind: %v", after)
+	}
+	files, missing := closed(t, r)
+
+	var names []string
+	for _, f := range files {
+		name, _, _ := strings.Cut(f, " ")
+		names = append(names, name)
+	}
+	worker := []string{
+		"boot.txt", "clock.txt", "container-test01.1.x.log", "container-test01.2.y.log", "disk.txt", "dmesg.txt",
+		"docker-info.txt", "docker-ps.txt", "docker-version.txt", "failed-units.txt", "ip-addr.json", "ip-neigh.json",
+		"ip-route.json", "iptables.txt", "journal-docker.txt", "memory.txt", "networks.json", "networks.txt",
+		"os-release.txt", "packages.txt", "sockets.txt", "uname.txt",
+	}
+	manager := append([]string{
+		"node-ls.txt", "nodes.json", "service-ls.txt", "service-ps.txt", "service-test01.log", "services.json",
+	}, worker...)
+	slices.Sort(manager)
+	var want []string
+	for _, n := range manager {
+		want = append(want, "nodes/docker1/"+n)
+	}
+	for _, n := range worker {
+		want = append(want, "nodes/docker2/"+n)
+	}
+	if d := cmp.Diff(want, names); d != "" {
+		t.Errorf("files (-want +got):\n%s", d)
+	}
+
+	want = []string{
+		"nodes/docker1/boot.txt: exit code 1: Bootup is not yet finished",
+		"nodes/docker1/container-test01.2.y.log: exit code 1: Error: no such container",
+		"nodes/docker1/service-test01.log: no answer within 1s: docker service logs --timestamps --no-trunc --tail 500 test01",
+		"nodes/docker1/sockets.txt: not there: ss",
+		"nodes/docker2/boot.txt: exit code 1: Bootup is not yet finished",
+		"nodes/docker2/container-test01.2.y.log: exit code 1: Error: no such container",
+		"nodes/docker2/sockets.txt: not there: ss",
+	}
+	if d := cmp.Diff(want, missing); d != "" {
+		t.Errorf("missing (-want +got):\n%s", d)
+	}
+	for name, want := range map[string]string{
+		"docker-info.txt":          "HTTP Proxy: http://u:[redacted]@proxy:3128\nWARNING: no swap\n",
+		"networks.json":            `[{"Name":"bridge"},{"Name":"mynet01"}]` + "\n",
+		"container-test01.1.x.log": "out\nerr\n",
+		"service-test01.log":       "half\n",
+	} {
+		if got := read(t, filepath.Join(r.Dir(), "nodes/docker1", name)); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+}
+
+// When a node's time is over, what there is must arrive.
+func TestScriptTimeIsOver(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the script is for nodes, which run Linux")
+	}
+	cmd := exec.Command("sh", "-s", "--", "worker", "1", "0")
+	cmd.Stdin = strings.NewReader(collectScript)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRun(t, "create")
+	if n, err := unpack(r, "nodes/docker1", bytes.NewReader(out)); n != 0 || err != nil {
+		t.Errorf("unpack = %d, %v", n, err)
+	}
+	_, missing := closed(t, r)
+	if len(missing) < 15 {
+		t.Errorf("%d missing: %q", len(missing), missing)
+	}
+	for _, m := range missing {
+		if !strings.HasSuffix(m, ": not begun: the time for this node was over") && !strings.HasPrefix(m, "nodes/docker1/docker: ") {
+			t.Errorf("missing: %s", m)
+		}
+	}
+}

@@ -1,0 +1,170 @@
+// Package artifact keeps the evidence of a run: a folder with the log, what
+// the nodes said, and a manifest. Secrets are taken out before anything is
+// written.
+package artifact
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const manifestName = "manifest.json"
+
+// Run is one folder of evidence. Its methods may be called from several
+// goroutines at once.
+type Run struct {
+	parent  string // the artifacts folder
+	dir     string
+	command string
+	started time.Time
+	root    *os.Root // opens nothing outside dir, whatever the name
+
+	mu      sync.Mutex
+	closed  bool
+	values  []string
+	streams []*stream
+	missing []Missing
+}
+
+// New makes the folder root/<UTC time>-<command>, with mode 0700; if it exists
+// already, a number is added. root is made if it does not exist.
+func New(root, command string, now time.Time) (*Run, error) {
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return nil, fmt.Errorf("make the artifacts folder: %w", err)
+	}
+	base := filepath.Join(root, now.UTC().Format("20060102T150405Z")+"-"+slug(command))
+	dir := base
+	err := os.Mkdir(dir, 0o700)
+	for n := 2; errors.Is(err, fs.ErrExist) && n < 1000; n++ {
+		dir = fmt.Sprintf("%s-%d", base, n)
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make the run's folder: %w", err)
+	}
+	r, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the run's folder: %w", err)
+	}
+	return &Run{parent: root, dir: dir, command: command, started: now.UTC(), root: r}, nil
+}
+
+// Dir returns the run's folder.
+func (r *Run) Dir() string { return r.dir }
+
+// Secret takes values out of everything that is written from now on.
+func (r *Run) Secret(values ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.values = variants(append(slices.Clone(r.values), values...))
+	for _, s := range r.streams {
+		s.secret(r.values)
+	}
+}
+
+// Write puts data into the file name, a relative path with slashes, redacted
+// and with mode 0600. Folders are made; a file of that name is replaced.
+func (r *Run) Write(name string, data []byte) error {
+	f, err := r.open(name)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(r.clean(data))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write artifact %s: %w", name, err)
+	}
+	return nil
+}
+
+// Create opens the file name for writing as Write does. Text is redacted line
+// by line and a line is written when it is complete, or at Close. When the run
+// is closed the file is, too, and what is written later is dropped.
+func (r *Run) Create(name string) (io.WriteCloser, error) {
+	f, err := r.open(name)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := &stream{name: name, file: f, redact: redactor{values: r.values}}
+	r.streams = append(r.streams, s)
+	return s, nil
+}
+
+// Missing records that name could not be had, and why.
+func (r *Run) Missing(name, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := Missing{Name: name, Reason: reason}
+	if !slices.Contains(r.missing, m) {
+		r.missing = append(r.missing, m)
+	}
+}
+
+// clean redacts a whole text.
+func (r *Run) clean(data []byte) []byte {
+	r.mu.Lock()
+	values := r.values
+	r.mu.Unlock()
+	red := redactor{values: values}
+	return red.text(data)
+}
+
+func (r *Run) open(name string) (*os.File, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	closed := r.closed
+	r.mu.Unlock()
+	if closed {
+		return nil, fmt.Errorf("write artifact %s: the run is closed", name)
+	}
+	if dir := path.Dir(name); dir != "." {
+		if err := r.root.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("write artifact %s: %w", name, err)
+		}
+	}
+	f, err := r.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("write artifact %s: %w", name, err)
+	}
+	return f, nil
+}
+
+// checkName refuses what would lie outside, on any platform, or be the manifest.
+func checkName(name string) error {
+	switch {
+	case !fs.ValidPath(name) || name == "." || strings.ContainsAny(name, "\\:\x00"):
+		return fmt.Errorf("artifact name %q: must be a relative path within the run's folder", name)
+	case !filepath.IsLocal(filepath.FromSlash(name)):
+		return fmt.Errorf("artifact name %q: not allowed on this system", name)
+	case strings.EqualFold(name, manifestName):
+		return fmt.Errorf("artifact name %q: is kept for the manifest", name)
+	}
+	return nil
+}
+
+// slug makes a file name of a command such as "scenario lb".
+func slug(command string) string {
+	words := strings.FieldsFunc(strings.ToLower(command), func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	})
+	s := strings.Join(words, "-")
+	if len(s) > 60 {
+		s = s[:60]
+	}
+	if s == "" {
+		return "run"
+	}
+	return s
+}

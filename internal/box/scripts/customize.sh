@@ -1,0 +1,42 @@
+#!/bin/sh
+# Runs as a hook of mmdebstrap when all packages are in: $1 is the root of
+# the new system, $2 a file with the public key that may log in.
+set -eu
+root=$1
+key=$2
+
+chroot "$root" addgroup --system --quiet docker
+chroot "$root" adduser --quiet --disabled-password --gecos '' vagrant
+chroot "$root" adduser --quiet vagrant docker
+install -d -m 0700 "$root/home/vagrant/.ssh"
+install -m 0600 "$key" "$root/home/vagrant/.ssh/authorized_keys"
+chroot "$root" chown -R vagrant:vagrant /home/vagrant/.ssh
+chmod 0440 "$root/etc/sudoers.d/vagrant"
+
+chroot "$root" systemctl --quiet enable systemd-networkd.service \
+	labctl-hostkeys.service labctl-resolv.path
+# Nothing that runs by itself and gets in the way of an exercise, or delays
+# the start. AppArmor's own unit only loads profiles of programs that are
+# not there; Docker loads its profile itself.
+for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
+	e2scrub_all.timer e2scrub_reap.service fstrim.timer apparmor.service \
+	getty@tty1.service systemd-pstore.service systemd-udev-settle.service \
+	dev-hugepages.mount sys-kernel-debug.mount sys-kernel-tracing.mount \
+	sys-fs-fuse-connections.mount; do
+	ln -sf /dev/null "$root/etc/systemd/system/$unit"
+done
+
+# No mail and no news at login.
+sed -i -E '/pam_(motd|mail)\.so/d' "$root/etc/pam.d/sshd"
+# An account without a password must still be open for keys.
+chroot "$root" usermod -p '*' vagrant
+
+# What has to differ between machines is made at the first start.
+rm -f "$root"/etc/ssh/ssh_host_* "$root/var/lib/dbus/machine-id" \
+	"$root/var/lib/systemd/random-seed"
+: >"$root/etc/machine-id"
+
+rm -rf "$root"/var/log/*.log "$root"/var/log/apt "$root"/var/cache/debconf/*-old \
+	"$root"/var/lib/dpkg/*-old "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*
+mkdir -p "$root/var/log/journal" "$root/var/lib/apt/lists/partial" \
+	"$root/var/cache/apt/archives/partial"

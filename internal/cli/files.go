@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	labassets "labctl"
+	"labctl/internal/config"
+)
+
+func (a *app) initCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "init",
+		Short: "Write a commented lab.toml",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return a.init() },
+	}
+}
+
+func (a *app) init() error {
+	f, err := os.OpenFile(a.configFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, os.ErrExist) {
+		return &usageError{fmt.Errorf("%s exists already; it is left as it is", a.configFile)}
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(labassets.LabToml()); err != nil {
+		_ = f.Close()
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	a.printf("wrote %s: two nodes, every key explained; next: labctl create\n", a.configFile)
+	return nil
+}
+
+func (a *app) validateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "validate",
+		Short: "Check lab.toml and name every problem in it",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return a.validate() },
+	}
+}
+
+func (a *app) validate() error {
+	l, warnings, err := a.load()
+	for _, w := range warnings {
+		_, _ = fmt.Fprintf(a.streams.Err, "warning: %s\n", w)
+	}
+	if err != nil {
+		return err
+	}
+	name := a.configFile
+	if _, err := os.Stat(name); err != nil {
+		name = "no " + name + ", the default lab"
+	}
+	a.printf("%s: ok: %d managers, %d workers on %s\n", name, len(l.Managers()), len(l.Workers()), l.Subnet)
+	return nil
+}
+
+func (a *app) renderCommand() *cobra.Command {
+	var provider string
+	cmd := &cobra.Command{
+		Use:   "render",
+		Short: "Print the Vagrantfile",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.render(cmd.Context(), provider) },
+	}
+	cmd.Flags().StringVar(&provider, "provider", "", "render for this provider: virtualbox, libvirt or embedded; default: the lab's")
+	return cmd
+}
+
+func (a *app) render(ctx context.Context, provider string) error {
+	e, err := a.open()
+	if err != nil {
+		return err
+	}
+	if provider != "" {
+		p := config.Provider(provider)
+		if p != config.VirtualBox && p != config.Libvirt && p != config.Embedded {
+			return &usageError{fmt.Errorf("unknown provider %q: virtualbox, libvirt or embedded", provider)}
+		}
+		e.Choice.Provider = p
+		if p == config.Embedded {
+			e.Choice.Accel, e.Choice.CPU = config.AccelTCG, "qemu64"
+		}
+	} else if err := e.Choose(ctx); err != nil {
+		return err
+	}
+	text, err := e.Render()
+	if err != nil {
+		return err
+	}
+	_, err = a.streams.Out.Write(text)
+	return err
+}

@@ -1,0 +1,123 @@
+// Package config turns the bytes of a lab.toml into a Lab value, or into
+// every problem of the file at once, each with its key path and line. It is
+// pure: it reads no file, no clock and no network.
+package config
+
+import "net/netip"
+
+// Role is what a node is in the swarm.
+type Role string
+
+// The two roles that Docker Swarm knows.
+const (
+	Manager Role = "manager"
+	Worker  Role = "worker"
+)
+
+// Provider names what runs the VMs.
+type Provider string
+
+// The providers that lab.toml may name. Auto lets labctl choose the first
+// usable one of VirtualBox, system libvirt and Embedded.
+const (
+	Auto       Provider = "auto"
+	VirtualBox Provider = "virtualbox"
+	Libvirt    Provider = "libvirt"
+	Embedded   Provider = "embedded"
+)
+
+// Acceleration says how the embedded engine's VMs run.
+type Acceleration string
+
+// AccelAuto takes KVM where it really works and TCG (software emulation,
+// several times slower) elsewhere.
+const (
+	AccelAuto Acceleration = "auto"
+	AccelKVM  Acceleration = "kvm"
+	AccelTCG  Acceleration = "tcg"
+)
+
+// Source says where a node's Docker packages come from.
+type Source string
+
+// SourceAuto takes the offline bundle if one was built, else apt.
+const (
+	SourceAuto     Source = "auto"
+	SourceBundle   Source = "bundle"
+	SourceApt      Source = "apt"
+	SourceUpstream Source = "upstream"
+)
+
+// Lab is a whole lab.toml after defaults and validation.
+type Lab struct {
+	Name         string // marks every VM of this lab; a DNS label
+	Provider     Provider
+	Acceleration Acceleration
+	Subnet       netip.Prefix // the VMs' own network, masked
+	Box          Box
+	Nodes        []Node // in the order of the file; the first manager leads
+	Docker       Docker
+	Swarm        Swarm
+	// Scenario holds [scenario.NAME] tables: parameter overrides as text.
+	Scenario  map[string]map[string]string
+	Artifacts string // folder for evidence, relative to lab.toml's folder
+}
+
+// Box is the VM image. The zero value means the provider's default box.
+type Box struct {
+	Name    string
+	Version string
+	URL     string
+	Release string // Debian release of a box that labctl builds; "" as the host's
+	Mirror  string // Debian mirror for that build; "" as the host's apt settings
+}
+
+// Node is one VM.
+type Node struct {
+	Name     string
+	Role     Role
+	IP       netip.Addr
+	CPUs     int
+	MemoryMB int // MiB
+}
+
+// Docker says what is installed on the nodes and from where.
+type Docker struct {
+	Source         Source
+	Version        string // "" takes the newest that the source has
+	RegistryMirror string // URL, "" for none
+	Proxy          string // URL for dockerd and apt, "" for none
+}
+
+// Swarm holds what `docker swarm init` is given.
+type Swarm struct {
+	DefaultAddressPool []netip.Prefix // nil: the engine's default, 10.0.0.0/8
+	SubnetSize         int            // prefix length cut from the pool; 24
+	DataPathPort       uint16         // VXLAN port, UDP; 4789
+}
+
+// Managers returns the manager nodes in order.
+func (l *Lab) Managers() []Node { return l.byRole(Manager) }
+
+// Workers returns the worker nodes in order.
+func (l *Lab) Workers() []Node { return l.byRole(Worker) }
+
+// Node returns the node of that name.
+func (l *Lab) Node(name string) (Node, bool) {
+	for _, n := range l.Nodes {
+		if n.Name == name {
+			return n, true
+		}
+	}
+	return Node{}, false
+}
+
+func (l *Lab) byRole(r Role) []Node {
+	var out []Node
+	for _, n := range l.Nodes {
+		if n.Role == r {
+			out = append(out, n)
+		}
+	}
+	return out
+}

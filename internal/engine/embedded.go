@@ -1,0 +1,66 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Embedded is the engine that belongs to one lab. All that it has lies under
+// Dir, so that removing Dir after Stop removes every VM, volume and network.
+type Embedded struct {
+	Dir string // .labctl/engine of the lab
+}
+
+// Status is what an engine says of itself.
+type Status struct {
+	Running   bool      `json:"running"`
+	PID       int       `json:"pid,omitempty"`       // of its supervisor
+	NetNS     string    `json:"netns,omitempty"`     // as /proc/PID/ns/net reads
+	Started   time.Time `json:"started,omitzero"`    // UTC
+	Processes []string  `json:"processes,omitempty"` // "PID name", of all that lives in it
+	Dir       string    `json:"dir"`
+}
+
+// record is engine.json: written by the supervisor when libvirtd answers,
+// removed when it ends.
+type record struct {
+	PID     int       `json:"pid"`
+	NetNS   string    `json:"netns"`
+	Started time.Time `json:"started"`
+}
+
+// EnvInside is set for a labctl that runs inside the engine's namespaces; it
+// holds the supervisor's process id.
+const EnvInside = "LABCTL_ENGINE_PID"
+
+// The state files inside Dir.
+func (e Embedded) recordFile() string { return filepath.Join(e.Dir, "engine.json") }
+
+// LogFile is where the supervisor, libvirtd and virtlogd write.
+func (e Embedded) LogFile() string { return filepath.Join(e.Dir, "engine.log") }
+
+// Exists says whether the lab ever started an engine that still has state.
+func (e Embedded) Exists() bool {
+	_, err := os.Stat(e.Dir)
+	return err == nil
+}
+
+func (e Embedded) read() (record, bool, error) {
+	var r record
+	data, err := os.ReadFile(e.recordFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, false, nil
+	}
+	if err != nil {
+		return r, false, err
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return r, false, fmt.Errorf("%s: %w", e.recordFile(), err)
+	}
+	return r, true, nil
+}

@@ -1,0 +1,82 @@
+package engine
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"labctl/internal/remote"
+)
+
+// bootSector is testdata/probe.S, assembled: it goes the way of every boot
+// loader and kernel, from real to protected to long mode, returning from an
+// interrupt frame in each, and then ends QEMU with probeExit.
+const bootSector = "" +
+	"fa31c08ed88ec08ed0bc007c0f0116e07c0f20c00c010f22c0ea1e7c080066b810008ed88ec08ed0bc007c00009c6a086836" +
+	"7c0000cfbf0010000031c0b9000c0000f3abc7050010000003200000c7050020000003300000c70500300000830000000f20" +
+	"e083c8200f22e0b8001000000f22d8b9800000c00f320d000100000f300f20c00d000000800f22c0ea937c0000180066b810" +
+	"008ed048c7c4007c00006a1068007c00009c6a1868b17c000048cf66baf400b02aeef4ebfd0f1f4400000000000000000000" +
+	"ffff0000009acf00ffff00000092cf00ffff0000009aaf001f00c07c"
+
+// probeExit is QEMU's exit code when the boot sector's last instruction ran:
+// the debug-exit device makes (42<<1)|1 of its 42.
+const probeExit = 85
+
+// probeTimeoutKVM bounds the probe; it takes 0.1 s where KVM works.
+const probeTimeoutKVM = 5 * time.Second
+
+// probeKVM boots a tiny machine with this CPU model. That /dev/kvm is there
+// and can be opened says too little: inside a VM it can be both, even start a
+// machine, and yet fail at instructions that every kernel needs.
+func probeKVM(ctx context.Context, host remote.Runner, cpu string) error {
+	code, err := hex.DecodeString(bootSector)
+	if err != nil {
+		return err
+	}
+	disk := make([]byte, 512)
+	copy(disk, code)
+	disk[510], disk[511] = 0x55, 0xaa
+	dir, err := os.MkdirTemp("", "labctl-kvm-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	file := filepath.Join(dir, "probe.img")
+	if err := os.WriteFile(file, disk, 0o600); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeoutKVM)
+	defer cancel()
+	res, err := host.Run(ctx, remote.Command{Argv: []string{
+		"qemu-system-x86_64", "-accel", "kvm", "-cpu", cpu, "-m", "16", "-display", "none", "-nodefaults", "-no-reboot",
+		"-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-drive", "file=" + file + ",format=raw,if=floppy,readonly=on", "-boot", "a",
+	}})
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("KVM does not work here (a test machine did not boot within %v)", probeTimeoutKVM)
+	case err != nil:
+		return fmt.Errorf("KVM cannot be tried: %w", err)
+	case res.ExitCode == probeExit:
+		return nil
+	}
+	reason := firstError(res.Stderr)
+	if reason == "" {
+		reason = "a test machine did not boot"
+	}
+	return fmt.Errorf("KVM does not work here (%s)", reason)
+}
+
+// firstError returns the first line of QEMU's output that is no warning.
+func firstError(s string) string {
+	for line := range strings.Lines(s) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.Contains(line, ": warning: ") {
+			return strings.TrimPrefix(line, "qemu-system-x86_64: ")
+		}
+	}
+	return ""
+}

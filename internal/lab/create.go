@@ -1,0 +1,440 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"labctl/internal/box"
+	"labctl/internal/config"
+	"labctl/internal/dockerapi"
+	"labctl/internal/provision"
+	"labctl/internal/remote"
+	"labctl/internal/swarm"
+	"labctl/internal/vagrant"
+)
+
+// PrepareHost does what needs the host's own network: it builds the box and
+// the bundle unless they are cached, and starts the embedded engine. It
+// belongs before Create, and for another provider does next to nothing.
+func (e *Env) PrepareHost(ctx context.Context) error {
+	steps := []Step{{Name: "preflight", Run: preflight}}
+	if e.Choice.Provider == config.Embedded {
+		steps = append(steps,
+			Step{Name: "box", After: []string{"preflight"}, Run: buildBox},
+			Step{Name: "bundle", After: []string{"preflight"}, Run: buildBundle},
+			Step{Name: "engine", After: []string{"preflight"}, Run: startEngine},
+		)
+	}
+	return runSteps(ctx, e, steps)
+}
+
+// Create makes the lab, or what of it is missing.
+func (e *Env) Create(ctx context.Context) error {
+	return runSteps(ctx, e, createSteps(e.Lab))
+}
+
+// createSteps is the whole of `labctl create` once the host is ready.
+func createSteps(l *config.Lab) []Step {
+	leader := l.Managers()[0]
+	steps := []Step{{Name: "render", Run: render}}
+	for _, n := range l.Nodes {
+		steps = append(steps,
+			Step{Name: "boot", Node: n.Name, After: []string{"render"}, Run: boot(n)},
+			Step{Name: "connect", Node: n.Name, After: []string{key("boot", n.Name)}, Run: connect(n)},
+			Step{Name: "prepare", Node: n.Name, After: []string{key("connect", n.Name)}, Run: prepare(n)},
+			Step{Name: "install docker", Node: n.Name, After: []string{key("prepare", n.Name)}, Run: installDocker(n)},
+		)
+	}
+	steps = append(steps, Step{Name: "swarm init", Node: leader.Name, After: []string{key("install docker", leader.Name)}, Run: swarmInit(leader)})
+	return append(steps, joinSteps(l, key("swarm init", leader.Name), "install docker")...)
+}
+
+func preflight(_ context.Context, e *Env, say func(string)) (bool, error) {
+	say(string(e.Choice.Provider) + ": " + e.Choice.Reason)
+	if _, err := execLookPath("vagrant"); err != nil {
+		return false, &MissingToolError{Tool: "vagrant"}
+	}
+	if e.Choice.Provider != config.Embedded {
+		// The embedded engine's network is its own; every other provider
+		// puts the lab's subnet onto this host.
+		if err := subnetFree(e.Lab); err != nil {
+			return false, err
+		}
+	}
+	changed := e.State.Provider == ""
+	e.State.Provider, e.State.Accel, e.State.CPU = e.Choice.Provider, e.Choice.Accel, e.Choice.CPU
+	return changed, e.State.Save()
+}
+
+// MissingToolError is a program that must be installed first.
+type MissingToolError struct{ Tool string }
+
+func (e *MissingToolError) Error() string { return e.Tool + " is not installed" }
+
+// Hint says how to install it.
+func (e *MissingToolError) Hint() string {
+	return "on Debian or Ubuntu: make deps; elsewhere see README.md, Requirements"
+}
+
+// BoxOptions are the inputs of the embedded engine's box.
+func (e *Env) BoxOptions(say func(string)) box.Options {
+	return box.Options{Release: e.Lab.Box.Release, Mirror: e.Lab.Box.Mirror, CacheDir: e.Cache, Progress: say, Host: e.Host}
+}
+
+// BundleOptions are the inputs of the offline bundle.
+func (e *Env) BundleOptions(say func(string)) provision.BundleOptions {
+	return provision.BundleOptions{Release: e.Lab.Box.Release, Mirror: e.Lab.Box.Mirror, Version: e.Lab.Docker.Version, CacheDir: e.Cache, Progress: say, Host: e.Host}
+}
+
+// ownBox says whether the nodes come from the box that labctl builds, inside
+// of which labctl does what Vagrant does in others.
+func (e *Env) ownBox() bool { return e.Choice.Provider == config.Embedded && e.Lab.Box.Name == "" }
+
+func buildBox(ctx context.Context, e *Env, say func(string)) (bool, error) {
+	if e.Lab.Box.Name != "" {
+		say("lab.toml names " + e.Lab.Box.Name)
+		return false, nil
+	}
+	b, err := box.Build(ctx, e.BoxOptions(say))
+	return b.Built, err
+}
+
+func buildBundle(ctx context.Context, e *Env, say func(string)) (bool, error) {
+	if s := e.Lab.Docker.Source; s != config.SourceAuto && s != config.SourceBundle {
+		say("lab.toml takes Docker from " + string(s))
+		return false, nil
+	}
+	b, err := provision.BuildBundle(ctx, e.BundleOptions(say))
+	if err != nil {
+		return false, err
+	}
+	return b.Built, nil
+}
+
+func startEngine(ctx context.Context, e *Env, say func(string)) (bool, error) {
+	say("starting libvirtd in a network namespace of its own")
+	return e.Engine().Start(ctx)
+}
+
+// renderOptions resolves the box for the chosen provider.
+func (e *Env) renderOptions() (vagrant.RenderOptions, error) {
+	o := vagrant.RenderOptions{Provider: e.Choice.Provider, Accel: e.Choice.Accel, CPU: e.Choice.CPU, Version: e.Version}
+	if e.ownBox() {
+		o.OwnNetwork = true
+		o.KeyFiles = []string{e.keyFile(), wellKnownKeyFile()}
+	}
+	if e.Choice.Provider == config.Embedded {
+		o.ConsoleDir = filepath.Join(e.StateDir(), "console")
+		if e.Lab.Box.Name == "" {
+			b, ok, err := box.Find(e.BoxOptions(func(string) {}))
+			if err != nil {
+				return o, err
+			}
+			if !ok {
+				return o, errors.New("the embedded engine's box is not built: labctl box build")
+			}
+			o.BoxName, o.BoxURL = b.Name, vagrant.FileURL(b.Path)
+		}
+	}
+	return o, nil
+}
+
+// Render returns the Vagrantfile for the chosen provider.
+func (e *Env) Render() ([]byte, error) {
+	o, err := e.renderOptions()
+	if err != nil {
+		return nil, err
+	}
+	return vagrant.Render(e.Lab, o)
+}
+
+func render(_ context.Context, e *Env, _ func(string)) (bool, error) {
+	want, err := e.Render()
+	if err != nil {
+		return false, err
+	}
+	if e.Choice.Provider == config.Embedded {
+		if err := os.MkdirAll(filepath.Join(e.StateDir(), "console"), 0o700); err != nil {
+			return false, err
+		}
+	}
+	if e.ownBox() {
+		if _, err := e.ownKey(); err != nil { // the Vagrantfile names it
+			return false, err
+		}
+	}
+	name := filepath.Join(e.StateDir(), "Vagrantfile")
+	if have, err := os.ReadFile(name); err == nil && bytes.Equal(have, want) {
+		return false, nil
+	}
+	return true, writeFile(name, want)
+}
+
+// bootRun is the one `vagrant up` that the boot steps of all nodes share.
+type bootRun struct {
+	once    sync.Once
+	running map[string]bool          // before this run
+	ready   map[string]chan struct{} // closed when Vagrant is done with the node
+	done    chan struct{}            // closed when Vagrant has ended
+	err     error                    // why, valid after done
+	mu      sync.Mutex
+	say     map[string]func(string)
+}
+
+// boot waits for its node; the first one to come starts Vagrant for all.
+func boot(n config.Node) func(context.Context, *Env, func(string)) (bool, error) {
+	return func(ctx context.Context, e *Env, say func(string)) (bool, error) {
+		b := &e.boot
+		b.mu.Lock()
+		if b.say == nil {
+			b.say = map[string]func(string){}
+		}
+		b.say[n.Name] = say
+		b.mu.Unlock()
+		b.once.Do(func() { b.start(ctx, e) })
+		select {
+		case <-b.ready[n.Name]:
+		case <-b.done:
+			select {
+			case <-b.ready[n.Name]: // both at once: it is up
+			default:
+				if b.err == nil {
+					return false, errors.New("vagrant up ended without a word about this node")
+				}
+				return false, b.err
+			}
+		}
+		return !b.running[n.Name], nil
+	}
+}
+
+// Boot deadlines for a whole lab: booting takes about a minute a pair of
+// nodes, several times that without KVM; downloading a public box can take
+// most of the rest.
+const (
+	bootDeadline    = 15 * time.Minute
+	bootDeadlineTCG = 30 * time.Minute
+)
+
+func (b *bootRun) start(ctx context.Context, e *Env) {
+	b.done = make(chan struct{})
+	b.ready = map[string]chan struct{}{}
+	b.running = map[string]bool{}
+	for _, n := range e.Lab.Nodes {
+		b.ready[n.Name] = make(chan struct{})
+	}
+	states, err := e.Vagrant().Status(ctx)
+	if err != nil {
+		b.err = err
+		close(b.done)
+		return
+	}
+	var names []string
+	for _, n := range e.Lab.Nodes {
+		if states[n.Name] == vagrant.Running {
+			b.running[n.Name] = true
+			close(b.ready[n.Name])
+			continue
+		}
+		names = append(names, n.Name)
+		if states[n.Name] == vagrant.NotCreated {
+			// A new VM has a new host key.
+			if err := remote.Forget(e.dialOptions().KnownHosts, n.Name); err != nil {
+				b.err = err
+				close(b.done)
+				return
+			}
+		}
+	}
+	go func() {
+		defer close(b.done)
+		if len(names) > 0 {
+			b.err = b.up(ctx, e, names)
+		}
+	}()
+}
+
+func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
+	if err := e.clearLeftovers(ctx, names); err != nil {
+		return err
+	}
+	e.State.Booting = names
+	if err := e.State.Save(); err != nil {
+		return err
+	}
+	deadline := bootDeadline
+	if e.Choice.Accel == config.AccelTCG {
+		deadline = bootDeadlineTCG
+	}
+	up := map[string]bool{}
+	ready := func(node string) {
+		if ch := b.ready[node]; ch != nil && !up[node] {
+			up[node] = true
+			close(ch)
+		}
+	}
+	err := e.Vagrant().Up(ctx, names, deadline, func(node, line string) {
+		b.mu.Lock()
+		say := b.say[node]
+		b.mu.Unlock()
+		if say != nil {
+			if line, _, _ := strings.Cut(strings.TrimSpace(line), "\n"); line != "" {
+				say(line)
+			}
+		}
+	}, ready)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		ready(n)
+	}
+	e.State.Booting = nil
+	return e.State.Save()
+}
+
+func connect(n config.Node) func(context.Context, *Env, func(string)) (bool, error) {
+	return func(ctx context.Context, e *Env, say func(string)) (bool, error) {
+		say("asking Vagrant for the SSH address")
+		if e.ownBox() {
+			return e.connectOwn(ctx, n, say)
+		}
+		_, err := e.Connect(ctx, n, say)
+		return false, err
+	}
+}
+
+func prepare(n config.Node) func(context.Context, *Env, func(string)) (bool, error) {
+	return func(ctx context.Context, e *Env, say func(string)) (bool, error) {
+		c := e.Runner(n.Name)
+		addressed := false
+		if e.ownBox() {
+			var err error
+			if addressed, err = provision.ConfigureNetwork(ctx, c, n.Name, netip.PrefixFrom(n.IP, e.Lab.Subnet.Bits())); err != nil {
+				return false, err
+			}
+		}
+		changed, err := provision.Prepare(ctx, c, provision.PrepareOptions{Hostname: n.Name, Peers: e.peers(), User: c.Endpoint().User, Progress: say})
+		if err != nil || !changed {
+			return addressed, err
+		}
+		// The group docker reaches only sessions of a new connection.
+		return true, e.reconnect(ctx, n, say)
+	}
+}
+
+// engineWithin is how long an installed dockerd may take to answer.
+const engineWithin = 2 * time.Minute
+
+func installDocker(n config.Node) func(context.Context, *Env, func(string)) (bool, error) {
+	return func(ctx context.Context, e *Env, say func(string)) (bool, error) {
+		b, err := e.findBundle()
+		if err != nil {
+			return false, err
+		}
+		d := e.Lab.Docker
+		changed, err := provision.Install(ctx, e.Runner(n.Name), provision.Options{
+			Node: n.Name, Source: d.Source, Bundle: b, Version: d.Version,
+			RegistryMirror: d.RegistryMirror, Proxy: d.Proxy, Peers: e.peers(), Progress: say,
+		})
+		if err != nil {
+			return false, err
+		}
+		api, err := e.API(n)
+		if err != nil {
+			return false, err
+		}
+		return changed, dockerapi.Wait(ctx, n.Name, api, engineWithin, say)
+	}
+}
+
+// peers maps every node's name to its lab address.
+func (e *Env) peers() map[string]netip.Addr {
+	peers := map[string]netip.Addr{}
+	for _, p := range e.Lab.Nodes {
+		peers[p.Name] = p.IP
+	}
+	return peers
+}
+
+func (e *Env) findBundle() (*provision.Bundle, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.bundle != nil {
+		return e.bundle, nil
+	}
+	switch e.Lab.Docker.Source {
+	case config.SourceAuto, config.SourceBundle:
+	default:
+		return nil, nil
+	}
+	b, err := provision.FindBundle(e.Cache, e.Lab.Box.Release, "")
+	if err != nil {
+		return nil, err
+	}
+	if b == nil && e.Lab.Docker.Source == config.SourceBundle {
+		return nil, errors.New("lab.toml: docker.source is \"bundle\", but none was built: labctl bundle build")
+	}
+	if b != nil {
+		if err := b.Verify(); err != nil {
+			return nil, err
+		}
+	}
+	e.bundle = b
+	return b, nil
+}
+
+func swarmInit(n config.Node) func(context.Context, *Env, func(string)) (bool, error) {
+	return func(ctx context.Context, e *Env, _ func(string)) (bool, error) {
+		m, err := e.member(n)
+		if err != nil {
+			return false, err
+		}
+		return swarm.Init(ctx, m, e.swarmOptions())
+	}
+}
+
+func swarmJoin(leader, n config.Node) func(context.Context, *Env, func(string)) (bool, error) {
+	return func(ctx context.Context, e *Env, _ func(string)) (bool, error) {
+		l, err := e.member(leader)
+		if err != nil {
+			return false, err
+		}
+		m, err := e.member(n)
+		if err != nil {
+			return false, err
+		}
+		return swarm.Join(ctx, l, m, e.swarmOptions())
+	}
+}
+
+// verifyWithin is how long the nodes may take to become Ready after the last
+// has joined: seconds, more under emulation.
+const verifyWithin = 2 * time.Minute
+
+func verify(ctx context.Context, e *Env, say func(string)) (bool, error) {
+	all, err := e.members()
+	if err != nil {
+		return false, err
+	}
+	i := slices.IndexFunc(all, func(m swarm.Member) bool { return m.Role == config.Manager })
+	if _, err := swarm.Verify(ctx, all[i], all, verifyWithin, say); err != nil {
+		return false, err
+	}
+	removed, err := swarm.PruneFormer(ctx, all[i], all, e.State.Former)
+	if err != nil || len(removed) == 0 {
+		return false, err
+	}
+	e.State.Former = nil
+	say(fmt.Sprintf("removed %d entries of former members", len(removed)))
+	return true, e.State.Save()
+}

@@ -1,0 +1,120 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"labctl/internal/config"
+	"labctl/internal/remote"
+	"labctl/internal/vagrant"
+)
+
+// Exists says whether this folder holds anything of a lab.
+func (e *Env) Exists() bool {
+	for _, name := range []string{"state.json", "Vagrantfile", "engine", ".vagrant"} {
+		if _, err := os.Stat(filepath.Join(e.StateDir(), name)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Destroy removes the lab: VMs, volumes, networks, the embedded engine and
+// the state folder. The caller holds the lab's lock, whose file goes last.
+func (e *Env) Destroy(ctx context.Context) error {
+	steps := []Step{{Name: "destroy VMs", Run: destroyVMs}}
+	last := "destroy VMs"
+	if e.Choice.Provider == config.Libvirt {
+		steps = append(steps, Step{Name: "remove networks", After: []string{last}, Run: removeNetworks})
+		last = "remove networks"
+	}
+	if e.Choice.Provider == config.Embedded {
+		steps = append(steps, Step{Name: "stop engine", After: []string{last}, Run: stopEngine})
+		last = "stop engine"
+	}
+	return runSteps(ctx, e, append(steps, Step{Name: "remove state", After: []string{last}, Run: removeState}))
+}
+
+func destroyVMs(ctx context.Context, e *Env, say func(string)) (bool, error) {
+	if _, err := os.Stat(filepath.Join(e.StateDir(), "Vagrantfile")); errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	say("vagrant destroy")
+	err := e.Vagrant().Destroy(ctx)
+	if e.Choice.Provider == config.Embedded && ctx.Err() == nil {
+		// Whatever Vagrant could not remove dies with the engine.
+		if err != nil && e.Log != nil {
+			e.Log.WithError(err).Warn("vagrant destroy failed; the engine takes its VMs along")
+		}
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if e.Choice.Provider == config.Libvirt {
+		// Half-made VMs, which Vagrant does not know.
+		e.Force = true
+		names := make([]string, len(e.Lab.Nodes))
+		for i, n := range e.Lab.Nodes {
+			names[i] = n.Name
+		}
+		return true, e.clearLeftovers(ctx, names)
+	}
+	return true, nil
+}
+
+// removeNetworks removes the lab's own libvirt networks, which
+// vagrant-libvirt leaves behind where a VM never came up.
+func removeNetworks(ctx context.Context, e *Env, _ func(string)) (bool, error) {
+	virsh := func(args ...string) (remote.Result, error) {
+		return remote.Check(ctx, e.Host, "host", remote.Command{Argv: append([]string{"virsh", "-c", "qemu:///system"}, args...)})
+	}
+	res, err := virsh("net-list", "--all", "--name")
+	if err != nil {
+		return false, err
+	}
+	active, err := virsh("net-list", "--name")
+	if err != nil {
+		return false, err
+	}
+	changed := false
+	for _, name := range []string{vagrant.LabNetwork(e.Lab.Name), vagrant.ManagementNetwork(e.Lab.Name)} {
+		if !hasWord(res.Stdout, name) {
+			continue
+		}
+		changed = true
+		if hasWord(active.Stdout, name) {
+			if _, err := virsh("net-destroy", name); err != nil {
+				return true, err
+			}
+		}
+		if _, err := virsh("net-undefine", name); err != nil {
+			return true, err
+		}
+	}
+	return changed, nil
+}
+
+func hasWord(text, word string) bool {
+	for _, w := range strings.Fields(text) {
+		if w == word {
+			return true
+		}
+	}
+	return false
+}
+
+func stopEngine(ctx context.Context, e *Env, say func(string)) (bool, error) {
+	say("ending libvirtd and what is left in its namespaces")
+	if err := e.Engine().Stop(ctx); err != nil {
+		return false, err
+	}
+	return true, os.RemoveAll(e.Engine().Dir)
+}
+
+func removeState(_ context.Context, e *Env, _ func(string)) (bool, error) {
+	return true, os.RemoveAll(e.StateDir())
+}

@@ -1,0 +1,259 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/client"
+	"github.com/sirupsen/logrus"
+
+	"labctl/internal/config"
+	"labctl/internal/dockerapi"
+	"labctl/internal/engine"
+	"labctl/internal/provision"
+	"labctl/internal/remote"
+	"labctl/internal/swarm"
+	"labctl/internal/ui"
+	"labctl/internal/vagrant"
+)
+
+// Env is what the steps of one command share: the lab, where its state lies,
+// and the connections that are kept open until Close.
+type Env struct {
+	Lab     *config.Lab
+	Dir     string // folder of lab.toml
+	Cache   string // the user's cache folder, shared by labs
+	Version string // of labctl
+	Force   bool   // consent to remove leftovers that carry the lab's mark
+	Host    remote.Runner
+	Sink    ui.Sink
+	Log     *logrus.Logger
+	// VagrantLog receives all that `vagrant up` prints.
+	VagrantLog io.Writer
+
+	State  *State
+	Choice engine.Choice // the zero value until Choose
+
+	mu     sync.Mutex
+	conns  map[string]*remote.Conn
+	apis   map[string]*client.Client
+	bundle *provision.Bundle
+	boot   bootRun
+}
+
+// StateDir is .labctl beside lab.toml.
+func (e *Env) StateDir() string { return filepath.Join(e.Dir, ".labctl") }
+
+// Engine is this lab's embedded engine, whether it is used or not.
+func (e *Env) Engine() engine.Embedded {
+	return engine.Embedded{Dir: filepath.Join(e.StateDir(), "engine")}
+}
+
+// Vagrant returns the client for this lab's Vagrantfile.
+func (e *Env) Vagrant() *vagrant.Client {
+	return &vagrant.Client{Dir: e.StateDir(), Provider: e.Choice.Provider, Log: e.VagrantLog}
+}
+
+func (e *Env) event(ev ui.Event) {
+	ev.Time = time.Now()
+	if e.Sink != nil {
+		e.Sink.Event(ev)
+	}
+	if e.Log == nil {
+		return
+	}
+	entry := e.Log.WithFields(logrus.Fields{"node": ev.Node, "step": ev.Step, "state": ev.State, "elapsed": ev.Elapsed.Round(time.Millisecond).String()})
+	switch ev.State {
+	case ui.Failed:
+		entry.Error(ev.Detail)
+	case ui.Progress:
+		entry.Debug(ev.Detail)
+	default:
+		entry.Info(ev.Detail)
+	}
+}
+
+// Choose settles the provider: the one that the lab already lives on, else
+// what Detect finds.
+func (e *Env) Choose(ctx context.Context) error {
+	if e.State.Provider != "" {
+		if e.Lab.Provider != config.Auto && e.Lab.Provider != e.State.Provider {
+			return &ProviderChangedError{Was: e.State.Provider, Now: e.Lab.Provider}
+		}
+		e.Choice = engine.Choice{Provider: e.State.Provider, Accel: e.State.Accel, CPU: e.State.CPU, Reason: "the lab was created on it"}
+		return nil
+	}
+	c, err := engine.Detect(ctx, e.Lab, e.Host)
+	if err != nil {
+		return err
+	}
+	e.Choice = c
+	return nil
+}
+
+// ProviderChangedError is a lab.toml that names another provider than the one
+// on which the lab lives.
+type ProviderChangedError struct{ Was, Now config.Provider }
+
+func (e *ProviderChangedError) Error() string {
+	return fmt.Sprintf("lab.toml: provider is %q, but this lab lives on %q", e.Now, e.Was)
+}
+
+// Hint says how to change it.
+func (e *ProviderChangedError) Hint() string {
+	return "`labctl destroy` first, with the provider set back, then create it anew"
+}
+
+// connectWithin is how long a node whose VM runs may take to answer SSH.
+const connectWithin = 3 * time.Minute
+
+func (e *Env) dialOptions() remote.DialOptions {
+	return remote.DialOptions{KnownHosts: filepath.Join(e.StateDir(), "known_hosts")}
+}
+
+// Connect returns the open connection to a node; the first call dials.
+func (e *Env) Connect(ctx context.Context, n config.Node, say func(string)) (*remote.Conn, error) {
+	if c := e.Runner(n.Name); c != nil {
+		return c, nil
+	}
+	ep, err := e.Vagrant().Endpoint(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	if e.ownBox() {
+		ep.KeyFile = e.keyFile()
+	}
+	return e.dial(ctx, n, ep, say)
+}
+
+func (e *Env) dial(ctx context.Context, n config.Node, ep remote.Endpoint, say func(string)) (*remote.Conn, error) {
+	c, err := remote.DialWait(ctx, ep, e.dialOptions(), connectWithin, say)
+	if err != nil {
+		return nil, err
+	}
+	e.keep(n, c)
+	return c, nil
+}
+
+func (e *Env) keep(n config.Node, c *remote.Conn) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.conns == nil {
+		e.conns = map[string]*remote.Conn{}
+	}
+	e.conns[n.Name] = c
+}
+
+// reconnect replaces a node's connection by a new one, which has the groups
+// that the user has got meanwhile.
+func (e *Env) reconnect(ctx context.Context, n config.Node, say func(string)) error {
+	e.mu.Lock()
+	c := e.conns[n.Name]
+	delete(e.conns, n.Name)
+	delete(e.apis, n.Name)
+	e.mu.Unlock()
+	ep := c.Endpoint()
+	_ = c.Close()
+	_, err := e.dial(ctx, n, ep, say)
+	return err
+}
+
+// ConnectAll connects to the nodes, side by side.
+func (e *Env) ConnectAll(ctx context.Context, nodes []config.Node) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(nodes))
+	for i, n := range nodes {
+		wg.Go(func() {
+			_, err := e.Connect(ctx, n, func(reason string) {
+				e.event(ui.Event{Node: n.Name, Step: "connect", State: ui.Progress, Detail: reason})
+			})
+			if err != nil {
+				errs[i] = &StepError{Step: "connect", Node: n.Name, Err: err}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// API returns the Engine client of a connected node.
+func (e *Env) API(n config.Node) (*client.Client, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c := e.apis[n.Name]; c != nil {
+		return c, nil
+	}
+	conn := e.conns[n.Name]
+	if conn == nil {
+		return nil, fmt.Errorf("%s: not connected", n.Name)
+	}
+	c, err := dockerapi.Open(conn)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", n.Name, err)
+	}
+	if e.apis == nil {
+		e.apis = map[string]*client.Client{}
+	}
+	e.apis[n.Name] = c
+	return c, nil
+}
+
+// Runner returns the open connection to a node, nil if there is none.
+func (e *Env) Runner(name string) *remote.Conn {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.conns[name]
+}
+
+// member is a connected node as the swarm room wants it.
+func (e *Env) member(n config.Node) (swarm.Member, error) {
+	api, err := e.API(n)
+	if err != nil {
+		return swarm.Member{}, err
+	}
+	return swarm.Member{Name: n.Name, Role: n.Role, Addr: n.IP, API: api}, nil
+}
+
+func (e *Env) members() ([]swarm.Member, error) {
+	var out []swarm.Member
+	for _, n := range e.Lab.Nodes {
+		m, err := e.member(n)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+func (e *Env) swarmOptions() swarm.Options {
+	return swarm.Options{Pool: e.Lab.Swarm.DefaultAddressPool, SubnetSize: e.Lab.Swarm.SubnetSize, DataPathPort: e.Lab.Swarm.DataPathPort}
+}
+
+// Close closes every connection.
+func (e *Env) Close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, a := range e.apis {
+		_ = a.Close()
+	}
+	for _, c := range e.conns {
+		_ = c.Close()
+	}
+	e.apis, e.conns = nil, nil
+}
+
+// writeFile writes a file of the state folder through a temporary name, so
+// that a kill never leaves half of it.
+func writeFile(name string, data []byte) error {
+	if err := os.WriteFile(name+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
+}

@@ -1,0 +1,152 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"labctl/internal/config"
+	"labctl/internal/remote"
+	"labctl/internal/vagrant"
+)
+
+var execLookPath = exec.LookPath
+
+// LeftoverError is a VM that carries this lab's mark but that Vagrant does
+// not know.
+type LeftoverError struct{ Domains []string }
+
+func (e *LeftoverError) Error() string {
+	return "Vagrant does not know these VMs of this lab: " + strings.Join(e.Domains, ", ")
+}
+
+// Hint names the flag that removes them.
+func (e *LeftoverError) Hint() string {
+	return "was .labctl/.vagrant deleted? `labctl create --force` removes these VMs with their disks and makes them anew"
+}
+
+// clearLeftovers removes half-made VMs of the nodes: those that an interrupted
+// `vagrant up` defined without noting their id. Others that carry the mark are
+// a person's, and go only with consent. Only libvirt has the question: for
+// VirtualBox the id is noted before anything can go wrong.
+func (e *Env) clearLeftovers(ctx context.Context, names []string) error {
+	if e.Choice.Provider == config.VirtualBox {
+		return nil
+	}
+	res, err := remote.Check(ctx, e.Host, "host", remote.Command{Argv: []string{"virsh", "-c", "qemu:///system", "list", "--all", "--name"}})
+	if err != nil {
+		return err
+	}
+	var strange []string
+	domains := strings.Fields(res.Stdout)
+	for _, name := range names {
+		domain := vagrant.DomainPrefix(e.Lab.Name) + name
+		if !slices.Contains(domains, domain) || e.vagrantKnows(name) {
+			continue
+		}
+		if !e.Force && !slices.Contains(e.State.Booting, name) {
+			strange = append(strange, domain)
+			continue
+		}
+		if err := e.removeDomain(ctx, domain); err != nil {
+			return err
+		}
+	}
+	if strange != nil {
+		return &LeftoverError{strange}
+	}
+	return e.removeVolumes(ctx, names, domains)
+}
+
+func (e *Env) vagrantKnows(node string) bool {
+	_, err := os.Stat(filepath.Join(e.StateDir(), ".vagrant", "machines", node, "libvirt", "id"))
+	return err == nil
+}
+
+func (e *Env) removeDomain(ctx context.Context, domain string) error {
+	virsh := func(args ...string) (remote.Result, error) {
+		return e.Host.Run(ctx, remote.Command{Argv: append([]string{"virsh", "-c", "qemu:///system"}, args...)})
+	}
+	res, err := virsh("desc", domain, "--title")
+	if err != nil {
+		return err
+	}
+	if title := strings.TrimSpace(res.Stdout); title != vagrant.Mark(e.Lab.Name) {
+		return fmt.Errorf("VM %s is not this lab's: its title is %q, not %q; rename the lab in lab.toml, or remove that VM by hand", domain, title, vagrant.Mark(e.Lab.Name))
+	}
+	if _, err := virsh("destroy", domain); err != nil { // fails if it is off
+		return err
+	}
+	_, err = remote.Check(ctx, e.Host, "host", remote.Command{Argv: []string{"virsh", "-c", "qemu:///system", "undefine", domain, "--remove-all-storage", "--nvram"}})
+	return err
+}
+
+// removeVolumes removes disks whose VM was never defined: Vagrant refuses to
+// make a volume that exists.
+func (e *Env) removeVolumes(ctx context.Context, names, domains []string) error {
+	res, err := e.Host.Run(ctx, remote.Command{Argv: []string{"virsh", "-c", "qemu:///system", "vol-list", "default"}})
+	if err != nil || res.ExitCode != 0 {
+		return err // no pool yet: no volumes
+	}
+	for _, name := range names {
+		domain := vagrant.DomainPrefix(e.Lab.Name) + name
+		volume := domain + ".img"
+		if !slices.Contains(strings.Fields(res.Stdout), volume) || (slices.Contains(domains, domain) && e.vagrantKnows(name)) {
+			continue
+		}
+		if !e.Force && !slices.Contains(e.State.Booting, name) {
+			return fmt.Errorf("volume %s is left from an earlier lab of this name; `labctl create --force` removes it", volume)
+		}
+		if _, err := remote.Check(ctx, e.Host, "host", remote.Command{Argv: []string{"virsh", "-c", "qemu:///system", "vol-delete", volume, "default"}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SubnetTakenError is a lab subnet that the host already uses.
+type SubnetTakenError struct {
+	Subnet    netip.Prefix
+	Interface string
+	Addr      netip.Prefix
+}
+
+func (e *SubnetTakenError) Error() string {
+	return fmt.Sprintf("the lab's subnet %s overlaps %s of the host's interface %s", e.Subnet, e.Addr, e.Interface)
+}
+
+// Hint names the change.
+func (e *SubnetTakenError) Hint() string {
+	return "choose another subnet in lab.toml, for example subnet = \"192.168.56.0/24\", or set provider = \"embedded\", whose network is its own"
+}
+
+// subnetFree fails if an interface of the host lies in the lab's subnet. The
+// bridges of the lab itself hold its first address, and are no conflict.
+func subnetFree(l *config.Lab) error {
+	ifaces, err := net.Interfaces()
+	if err != nil {
+		return err
+	}
+	for _, i := range ifaces {
+		if strings.HasPrefix(i.Name, "virbr") || strings.HasPrefix(i.Name, "vboxnet") {
+			continue
+		}
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue // the interface went away
+		}
+		for _, a := range addrs {
+			p, err := netip.ParsePrefix(a.String())
+			if err == nil && l.Subnet.Overlaps(p.Masked()) {
+				return &SubnetTakenError{Subnet: l.Subnet, Interface: i.Name, Addr: p}
+			}
+		}
+	}
+	return nil
+}

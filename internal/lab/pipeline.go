@@ -1,0 +1,121 @@
+// Package lab makes, shows and takes down a lab: each command is one visible
+// slice of steps that a small graph executor runs.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"labctl/internal/ui"
+)
+
+// Step is one piece of work: check ▸ act ▸ verify, so that running it again
+// on what already stands changes nothing.
+type Step struct {
+	Name string
+	Node string // "" for the lab as a whole
+	// After holds the keys (see Key) of the steps that must have succeeded.
+	After []string
+	// Run does it. changed is false if nothing had to be done. say shows
+	// what it is doing or waiting for.
+	Run func(ctx context.Context, e *Env, say func(detail string)) (changed bool, err error)
+}
+
+// Key names a step in After: "name", or "name@node".
+func (s Step) Key() string { return key(s.Name, s.Node) }
+
+func key(name, node string) string {
+	if node == "" {
+		return name
+	}
+	return name + "@" + node
+}
+
+// StepError is a step that failed.
+type StepError struct {
+	Step, Node string
+	Err        error
+}
+
+func (e *StepError) Error() string {
+	if e.Node == "" {
+		return fmt.Sprintf("%s: %v", e.Step, e.Err)
+	}
+	return fmt.Sprintf("%s: %s: %v", e.Node, e.Step, e.Err)
+}
+
+func (e *StepError) Unwrap() error { return e.Err }
+
+// runSteps runs every step as soon as what it needs has succeeded, side by
+// side where nothing forbids it. A failure skips only what depends on it: the
+// other nodes go on, so that one run shows every problem and the next has less
+// to do. When ctx ends, no further step starts and ctx's error wins.
+func runSteps(ctx context.Context, e *Env, steps []Step) error {
+	type outcome struct {
+		done chan struct{}
+		ok   bool
+	}
+	outcomes := map[string]*outcome{}
+	for _, s := range steps {
+		if outcomes[s.Key()] != nil {
+			return fmt.Errorf("step %s stands twice in the pipeline", s.Key())
+		}
+		for _, a := range s.After {
+			if outcomes[a] == nil {
+				return fmt.Errorf("step %s comes after %q, which does not stand before it", s.Key(), a)
+			}
+		}
+		outcomes[s.Key()] = &outcome{done: make(chan struct{})}
+	}
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		errs []error
+	)
+	for _, s := range steps {
+		wg.Go(func() {
+			me := outcomes[s.Key()]
+			defer close(me.done)
+			ready := true
+			for _, a := range s.After {
+				<-outcomes[a].done
+				ready = ready && outcomes[a].ok
+			}
+			if !ready || ctx.Err() != nil {
+				e.event(ui.Event{Node: s.Node, Step: s.Name, State: ui.Skipped})
+				return
+			}
+			begin := time.Now()
+			e.event(ui.Event{Node: s.Node, Step: s.Name, State: ui.Started})
+			changed, err := s.Run(ctx, e, func(detail string) {
+				e.event(ui.Event{Node: s.Node, Step: s.Name, State: ui.Progress, Detail: detail, Elapsed: time.Since(begin)})
+			})
+			ev := ui.Event{Node: s.Node, Step: s.Name, Elapsed: time.Since(begin)}
+			switch {
+			case err != nil:
+				ev.State, ev.Detail = ui.Failed, err.Error()
+				mu.Lock()
+				// One `vagrant up` serves many nodes: its failure is told once.
+				if !slices.ContainsFunc(errs, func(x error) bool { return errors.Is(x, err) }) {
+					errs = append(errs, &StepError{Step: s.Name, Node: s.Node, Err: err})
+				}
+				mu.Unlock()
+			case changed:
+				ev.State, me.ok = ui.Done, true
+			default:
+				ev.State, me.ok = ui.Kept, true
+			}
+			e.event(ev)
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		// What failed because of the interruption is not news.
+		return context.Cause(ctx)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,277 @@
+package provision
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"labctl/internal/config"
+	"labctl/internal/remote"
+)
+
+const stepInstall = "install Docker"
+
+// Options says what Docker a node shall have.
+type Options struct {
+	Node string // name for errors
+	// Source auto takes Bundle if there is one that fits the node, else apt.
+	Source         config.Source
+	Bundle         *Bundle // nil for none; the caller has seen it pass Verify
+	Version        string  // beginning of the version; "" for what the source has
+	RegistryMirror string  // URL, "" for none
+	Proxy          string  // URL for dockerd and apt, "" for none; may hold a password
+	// Peers are all nodes' lab addresses, which are reached without Proxy.
+	Peers map[string]netip.Addr
+	// LockWait is how long a held dpkg lock is waited for; 0 means 3 minutes.
+	LockWait time.Duration
+	// StartWait is how long dockerd may take to answer; 0 means 2 minutes.
+	StartWait time.Duration
+	Progress  func(detail string) // nil for none
+}
+
+// facts are what probe.sh says of a node.
+type facts struct {
+	done                        bool
+	distribution, release, arch string
+	freeKB                      int64
+	packages                    map[string]string // installed name ▸ version
+}
+
+// bootstrap unpacks what comes on standard input and runs install.sh in it.
+// It is the only shell of labctl on a command line: it holds nothing of the
+// lab. The folder goes away however this ends, since it holds the proxy's
+// password.
+const bootstrap = `umask 077
+d=$(mktemp -d /var/tmp/labctl.XXXXXX)
+trap 'rm -rf "$d"' EXIT
+trap 'exit 129' HUP INT TERM
+tar -xf - -C "$d" --no-same-owner
+sh -eu "$d/install.sh" "$d" </dev/null`
+
+// Install makes Docker run on the node, with the scenario image
+// labctl/toolbox, and proves it with a container. On a node where it has been
+// done it is one quick command, and changed is false. Errors are of type
+// *Error.
+func Install(ctx context.Context, r remote.Runner, o Options) (changed bool, err error) {
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	if o.Source == config.SourceBundle && o.Bundle == nil {
+		return false, refuse(o.Node, stepInstall, "docker.source is \"bundle\", but there is no bundle: run labctl bundle build")
+	}
+	parts, err := o.parts()
+	if err != nil {
+		return false, err
+	}
+	mark := o.mark(parts)
+	f, err := probe(ctx, r, o.Node, mark)
+	if err != nil || f.done {
+		return false, err
+	}
+	source, err := o.resolve(f)
+	if err != nil {
+		return false, err
+	}
+	var debs []Package
+	if source == config.SourceBundle {
+		debs = o.Bundle.lackedBy(f.packages)
+		if err := o.checkRoom(f, debs); err != nil {
+			return false, err
+		}
+	}
+	parts = append(parts, part{name: "env", text: o.env(source, mark)})
+	s := &stream{parts: parts, debs: debs, progress: o.Progress}
+	if o.Bundle != nil {
+		s.dir = o.Bundle.Dir
+	}
+	stdin := s.open()
+	defer stdin.Close()
+	n := &news{progress: o.Progress}
+	res, err := r.Run(ctx, remote.Command{Argv: []string{"sudo", "-n", "sh", "-euc", bootstrap}, Stdin: stdin, Stdout: n})
+	if err := failure(o.Node, stepInstall, res, err); err != nil {
+		return n.changed, err
+	}
+	return n.changed, nil
+}
+
+// probe asks the node what it has.
+func probe(ctx context.Context, r remote.Runner, node, mark string) (facts, error) {
+	text, err := script("probe.sh")
+	if err != nil {
+		return facts{}, err
+	}
+	res, err := r.Run(ctx, remote.Command{
+		Argv:  []string{"sudo", "-n", "sh", "-eu", "-s", "--", mark},
+		Stdin: strings.NewReader(text),
+	})
+	if err := failure(node, stepInstall, res, err); err != nil {
+		return facts{}, err
+	}
+	f := facts{packages: map[string]string{}}
+	for line := range strings.Lines(res.Stdout) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch key {
+		case "done":
+			f.done = true
+		case "distribution":
+			f.distribution = value
+		case "release":
+			f.release = value
+		case "arch":
+			f.arch = value
+		case "free_kb":
+			f.freeKB, _ = strconv.ParseInt(value, 10, 64) // 0: not known
+		case "package":
+			name, version, _ := strings.Cut(value, " ")
+			f.packages[name] = version
+		}
+	}
+	return f, nil
+}
+
+// resolve turns source auto into what fits the node, and refuses a bundle
+// that does not.
+func (o Options) resolve(f facts) (config.Source, error) {
+	if o.Source == config.SourceApt || o.Source == config.SourceUpstream || o.Bundle == nil {
+		if o.Source == config.SourceUpstream {
+			return o.Source, nil
+		}
+		return config.SourceApt, nil
+	}
+	m := o.Bundle.Manifest
+	var why string
+	switch {
+	case m.Distribution != f.distribution || m.Release != f.release || m.Arch != f.arch:
+		why = fmt.Sprintf("the bundle is for %s %s (%s), the node runs %s %s (%s)",
+			m.Distribution, m.Release, m.Arch, f.distribution, f.release, f.arch)
+	case !o.Bundle.matches(o.Version):
+		why = fmt.Sprintf("the bundle has docker.io %s, lab.toml asks for %s", o.Bundle.Version("docker.io"), o.Version)
+	default:
+		return config.SourceBundle, nil
+	}
+	if o.Source == config.SourceBundle {
+		return "", refuse(o.Node, stepInstall, "%s: build a bundle that fits, or set docker.source = \"apt\"", why)
+	}
+	o.Progress(why + ": installing with apt")
+	return config.SourceApt, nil
+}
+
+// lackedBy returns the packages that the node lacks or has in an older
+// version.
+func (b *Bundle) lackedBy(installed map[string]string) []Package {
+	var out []Package
+	for _, p := range b.Manifest.Packages {
+		if v, ok := installed[p.Name]; !ok || compareVersions(v, p.Version) < 0 {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// checkRoom refuses a node whose disk cannot take the packages: a disk that
+// runs full in mid-install leaves a broken package database.
+func (o Options) checkRoom(f facts, debs []Package) error {
+	if len(debs) == 0 || f.freeKB == 0 {
+		return nil
+	}
+	const spare = 64 << 10 // KiB: image, logs, containers
+	need := int64(spare)
+	for _, p := range debs {
+		need += p.InstalledKB + p.Size>>10
+	}
+	if f.freeKB < need {
+		return refuse(o.Node, stepInstall, "%d MiB free on the disk, %d MiB needed", f.freeKB>>10, need>>10)
+	}
+	return nil
+}
+
+// parts are the files that install.sh needs, packages and settings apart.
+func (o Options) parts() ([]part, error) {
+	install, err := script("install.sh")
+	if err != nil {
+		return nil, err
+	}
+	toolbox, err := script("toolbox.sh")
+	if err != nil {
+		return nil, err
+	}
+	daemon, err := o.daemonJSON()
+	if err != nil {
+		return nil, err
+	}
+	return []part{{"install.sh", install}, {"toolbox.sh", toolbox}, {"daemon.json", daemon}}, nil
+}
+
+// daemonJSON is dockerd's settings. Swarm refuses live-restore; logs are
+// bounded, since a lab's disk is small and its web servers are chatty.
+func (o Options) daemonJSON() (string, error) {
+	settings := map[string]any{
+		"live-restore": false,
+		"log-driver":   "json-file",
+		"log-opts":     map[string]string{"max-size": "10m", "max-file": "3"},
+	}
+	if o.RegistryMirror != "" {
+		settings["registry-mirrors"] = []string{o.RegistryMirror}
+	}
+	text, err := json.MarshalIndent(settings, "", "  ")
+	if err != nil {
+		return "", fmt.Errorf("%s: daemon.json: %w", o.Node, err)
+	}
+	return string(text) + "\n", nil
+}
+
+// noProxy lists what is reached without the proxy: the nodes and loopback.
+func (o Options) noProxy() string {
+	out := []string{"localhost", "127.0.0.1", "::1"}
+	for _, name := range slices.Sorted(maps.Keys(o.Peers)) {
+		out = append(out, name, o.Peers[name].String())
+	}
+	return strings.Join(out, ",")
+}
+
+// mark is the fingerprint of all that decides what Install does. A new bundle
+// does not: what runs is not upgraded behind the trainee's back.
+func (o Options) mark(parts []part) string {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%s %d\n%s", p.name, len(p.text), p.text)
+	}
+	fmt.Fprintf(h, "%q %q %q", o.Version, o.Proxy, o.noProxy())
+	if o.Source == config.SourceUpstream {
+		_, _ = io.WriteString(h, " upstream")
+	}
+	return fmt.Sprintf("%x", h.Sum(nil))
+}
+
+// env is the settings as a piece of shell.
+func (o Options) env(source config.Source, mark string) string {
+	var b strings.Builder
+	for _, kv := range [][2]string{
+		{"SOURCE", string(source)},
+		{"VERSION", o.Version},
+		{"PROXY", o.Proxy},
+		{"NO_PROXY", o.noProxy()},
+		{"MIRROR", o.RegistryMirror},
+		{"MARK", mark},
+		{"LOCK_WAIT", seconds(o.LockWait, 3*time.Minute)},
+		{"START_WAIT", seconds(o.StartWait, 2*time.Minute)},
+	} {
+		fmt.Fprintf(&b, "%s='%s'\n", kv[0], strings.ReplaceAll(kv[1], "'", `'\''`))
+	}
+	return b.String()
+}
+
+func seconds(d, otherwise time.Duration) string {
+	if d == 0 {
+		d = otherwise
+	}
+	return strconv.Itoa(int(d.Seconds()))
+}

@@ -1,0 +1,44 @@
+package provision
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"labctl/internal/remote"
+)
+
+// PrepareOptions says what a node shall be called and whom it shall know.
+type PrepareOptions struct {
+	Hostname string                // the node's name
+	Peers    map[string]netip.Addr // every node's lab address, this node's too
+	User     string                // the SSH user, who joins the group docker
+	Progress func(string)          // nil for none
+}
+
+// Prepare gives the node its hostname, the other nodes' names in /etc/hosts,
+// the group docker with the SSH user in it, and the kernel modules that Swarm
+// needs. It is one command; changed is false if all was there already. The
+// group counts for connections that are opened afterwards.
+func Prepare(ctx context.Context, r remote.Runner, o PrepareOptions) (changed bool, err error) {
+	const step = "prepare"
+	text, err := script("prepare.sh")
+	if err != nil {
+		return false, err
+	}
+	argv := []string{"sudo", "-n", "sh", "-eu", "-s", "--", o.Hostname, o.User}
+	for _, name := range slices.SortedFunc(maps.Keys(o.Peers), func(a, b string) int {
+		return cmp.Or(o.Peers[a].Compare(o.Peers[b]), cmp.Compare(a, b))
+	}) {
+		argv = append(argv, name+"="+o.Peers[name].String())
+	}
+	n := &news{progress: o.Progress}
+	res, err := r.Run(ctx, remote.Command{Argv: argv, Stdin: strings.NewReader(text), Stdout: n})
+	if err := failure(o.Hostname, step, res, err); err != nil {
+		return n.changed, err
+	}
+	return n.changed, nil
+}

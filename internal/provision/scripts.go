@@ -1,0 +1,101 @@
+package provision
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"labctl"
+	"labctl/internal/remote"
+)
+
+// script returns lib.sh and the named script of provision/ as one text.
+func script(name string) (string, error) {
+	var b strings.Builder
+	for _, n := range []string{"lib.sh", name} {
+		text, err := labassets.Files.ReadFile("provision/" + n)
+		if err != nil {
+			return "", fmt.Errorf("read script %s: %w", n, err)
+		}
+		b.Write(text)
+	}
+	return b.String(), nil
+}
+
+// Error is a node that could not be made ready.
+type Error struct {
+	Node   string
+	Step   string // "prepare" or "install Docker"
+	Reason string // the script's own last word
+	// Output is what the node printed on standard error before that.
+	Output string
+	Err    error // a *remote.ExitError, or what the Runner returned
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s: %s: %s", e.Node, e.Step, e.Reason) }
+
+// Unwrap returns the Runner's error.
+func (e *Error) Unwrap() error { return e.Err }
+
+// refuse is an Error that labctl itself decided upon.
+func refuse(node, step, format string, args ...any) *Error {
+	return &Error{Node: node, Step: step, Reason: fmt.Sprintf(format, args...)}
+}
+
+// failure makes an Error of what a Runner returned, nil if all went well.
+func failure(node, step string, res remote.Result, err error) error {
+	if err != nil {
+		reason := err
+		var re *remote.RunError
+		if errors.As(err, &re) {
+			reason = re.Err // its text would name the node and a page of shell
+		}
+		return &Error{Node: node, Step: step, Reason: reason.Error(), Output: strings.TrimSpace(res.Stderr), Err: err}
+	}
+	if res.ExitCode == 0 {
+		return nil
+	}
+	e := &Error{Node: node, Step: step, Err: &remote.ExitError{Node: node, Result: res}}
+	lines := strings.Split(strings.TrimSpace(res.Stderr), "\n")
+	for i, line := range lines {
+		if reason, ok := strings.CutPrefix(line, "labctl: "); ok {
+			e.Reason = reason
+			lines = append(lines[:i:i], lines[i+1:]...)
+			break
+		}
+	}
+	e.Output = strings.Join(lines, "\n")
+	if e.Reason == "" {
+		e.Reason = lines[len(lines)-1]
+	}
+	if e.Reason == "" {
+		e.Reason = fmt.Sprintf("exit code %d without a word", res.ExitCode)
+	}
+	return e
+}
+
+// news reads the standard output of a script: its lines "::progress TEXT" are
+// passed on at once, "::changed TEXT" is remembered.
+type news struct {
+	progress func(string)
+	changed  bool
+	partial  string
+}
+
+// Write takes output in pieces of any size.
+func (n *news) Write(p []byte) (int, error) {
+	n.partial += string(p)
+	for {
+		line, rest, ok := strings.Cut(n.partial, "\n")
+		if !ok {
+			return len(p), nil
+		}
+		n.partial = rest
+		if text, ok := strings.CutPrefix(line, "::progress "); ok && n.progress != nil {
+			n.progress(text)
+		}
+		if strings.HasPrefix(line, "::changed ") {
+			n.changed = true
+		}
+	}
+}

@@ -1,0 +1,259 @@
+package vagrant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	govagrant "github.com/bmatcuk/go-vagrant"
+
+	"labctl/internal/config"
+	"labctl/internal/remote"
+)
+
+// Client runs Vagrant for one lab. Short questions go through go-vagrant; Up
+// does not, see up.go.
+type Client struct {
+	Dir      string // folder of the Vagrantfile and of .vagrant
+	Provider config.Provider
+	Log      io.Writer // everything that `vagrant up` prints; nil for nowhere
+}
+
+// State is a VM's state.
+type State string
+
+// The states that labctl tells apart; every other state of a provider is
+// passed on in Vagrant's own word.
+const (
+	NotCreated State = "not created"
+	Running    State = "running"
+	PowerOff   State = "powered off"
+)
+
+const (
+	// queryTimeout bounds status and ssh-config: 2 s when the host is idle.
+	queryTimeout   = 2 * time.Minute
+	destroyTimeout = 5 * time.Minute
+	// grace is what an interrupted Vagrant gets to release its locks.
+	grace = 8 * time.Second
+)
+
+// Error is a Vagrant command that failed.
+type Error struct {
+	Command string // "up", "status", …
+	Message string // what Vagrant said
+	Cause   error
+}
+
+func (e *Error) Error() string {
+	s := "vagrant " + e.Command + " failed"
+	if line := gist(e.Message); line != "" {
+		s += ": " + line
+	} else if e.Cause != nil {
+		s += ": " + e.Cause.Error()
+	}
+	return s
+}
+
+// preambles are the lines with which Vagrant begins the message of a failure
+// that happened to one of several machines.
+var preambles = []string{
+	"An error occurred while executing multiple actions in parallel",
+	"Any errors that occurred are shown below",
+	"An unexpected error occurred when executing the action on the",
+	"An error occurred while executing the action on the",
+	"machine. Please report this as a bug",
+	"machine. Please handle this error then try again",
+}
+
+// gist is the first line of a message that says something.
+func gist(message string) string {
+	for line := range strings.Lines(message) {
+		line = strings.TrimSpace(line)
+		if line != "" && !slices.ContainsFunc(preambles, func(p string) bool { return strings.Contains(line, p) }) {
+			return line
+		}
+	}
+	return ""
+}
+
+func (e *Error) Unwrap() error { return e.Cause }
+
+// Output returns Vagrant's whole message.
+func (e *Error) Output() string { return strings.TrimSpace(e.Message) }
+
+// Hint gives the remedy for the messages that have one.
+func (e *Error) Hint() string {
+	for _, k := range known {
+		if strings.Contains(e.Message, k.text) {
+			return k.hint
+		}
+	}
+	return ""
+}
+
+// known maps words of Vagrant's messages to remedies.
+var known = []struct{ text, hint string }{
+	{"already taken", "a VM of that name exists, but Vagrant does not know it (its .vagrant folder was deleted): `labctl create --force` removes what carries this lab's mark and creates it again"},
+	{"already exists", "a volume of that name is left from an earlier lab: `labctl create --force` removes what carries this lab's mark and creates it again"},
+	{"192.168.33", "VirtualBox 6.1.28 and later allow host-only addresses outside 192.168.56.0/21 only if /etc/vbox/networks.conf has the line `* 192.168.33.0/24`"},
+	{"not find any box", "the box cannot be downloaded: check box.name and box.url in lab.toml and the network"},
+	{"couldn't be accessed from the remote", "the box cannot be downloaded: check box.name and box.url in lab.toml and the network"},
+	{"Cannot allocate memory", "not enough memory for the VMs: lower memory in lab.toml or close other programs"},
+}
+
+func (c *Client) client() (*govagrant.VagrantClient, error) {
+	g, err := govagrant.NewVagrantClient(c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("vagrant: %w", err)
+	}
+	return g, nil
+}
+
+// env is what every Vagrant gets besides labctl's own environment.
+func (c *Client) env() []string {
+	return []string{
+		"VAGRANT_DEFAULT_PROVIDER=" + c.vagrantProvider(),
+		"VAGRANT_DOTFILE_PATH=" + filepath.Join(c.Dir, ".vagrant"),
+		"VAGRANT_CWD=" + c.Dir,
+		// No question to a server about a newer Vagrant.
+		"VAGRANT_CHECKPOINT_DISABLE=1",
+		"VAGRANT_NO_COLOR=1",
+	}
+}
+
+// vagrantProvider is the provider's name in Vagrant: the embedded engine is
+// libvirt to it.
+func (c *Client) vagrantProvider() string {
+	if c.Provider == config.VirtualBox {
+		return "virtualbox"
+	}
+	return "libvirt"
+}
+
+// command is what go-vagrant's commands have in common.
+type command interface {
+	Start() error
+	Wait() error
+}
+
+// wait runs a go-vagrant command. It never hands the context to go-vagrant,
+// which would kill Vagrant at once and leave its work half done: Vagrant is
+// interrupted, given a grace, and killed only then.
+func wait(ctx context.Context, name string, cmd command, process func() *os.Process, response *govagrant.ErrorResponse) error {
+	if err := cmd.Start(); err != nil {
+		return &Error{Command: name, Cause: err}
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		interrupt(process())
+		select {
+		case <-done:
+		case <-time.After(grace):
+			_ = process().Kill()
+			// Not waited for: a grandchild can hold the pipe open for ever.
+		}
+		return &Error{Command: name, Cause: context.Cause(ctx)}
+	}
+	if err == nil && response.Error != nil {
+		err = response.Error
+	}
+	if err != nil {
+		message := ""
+		if response.Error != nil {
+			message = response.Error.Error()
+		}
+		return &Error{Command: name, Message: message, Cause: err}
+	}
+	return nil
+}
+
+func interrupt(p *os.Process) {
+	if runtime.GOOS == "windows" {
+		_ = p.Kill()
+		return
+	}
+	_ = p.Signal(syscall.SIGINT)
+}
+
+// Status returns the state of every VM of the Vagrantfile. A lab that was
+// never rendered has no VMs and is no error.
+func (c *Client) Status(ctx context.Context) (map[string]State, error) {
+	if _, err := os.Stat(filepath.Join(c.Dir, "Vagrantfile")); errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	g, err := c.client()
+	if err != nil {
+		return nil, err
+	}
+	cmd := g.Status()
+	cmd.Env = c.env()
+	ctx, cancel := context.WithTimeoutCause(ctx, queryTimeout, fmt.Errorf("no answer within %v", queryTimeout))
+	defer cancel()
+	if err := wait(ctx, "status", cmd, func() *os.Process { return cmd.Process }, &cmd.ErrorResponse); err != nil {
+		return nil, err
+	}
+	out := map[string]State{}
+	for name, word := range cmd.Status {
+		switch word {
+		case "not_created":
+			out[name] = NotCreated
+		case "poweroff", "shutoff", "off":
+			out[name] = PowerOff
+		default:
+			out[name] = State(word)
+		}
+	}
+	return out, nil
+}
+
+// Endpoint asks how a running node is reached over SSH.
+func (c *Client) Endpoint(ctx context.Context, n config.Node) (remote.Endpoint, error) {
+	g, err := c.client()
+	if err != nil {
+		return remote.Endpoint{}, err
+	}
+	cmd := g.SSHConfig()
+	cmd.Env = c.env()
+	cmd.MachineName = n.Name
+	ctx, cancel := context.WithTimeoutCause(ctx, queryTimeout, fmt.Errorf("no answer within %v", queryTimeout))
+	defer cancel()
+	if err := wait(ctx, "ssh-config "+n.Name, cmd, func() *os.Process { return cmd.Process }, &cmd.ErrorResponse); err != nil {
+		return remote.Endpoint{}, err
+	}
+	s, ok := cmd.Configs[n.Name]
+	if !ok {
+		return remote.Endpoint{}, &Error{Command: "ssh-config " + n.Name, Message: "no answer for this node"}
+	}
+	return remote.Endpoint{
+		Name: n.Name, Role: string(n.Role), LabIP: n.IP,
+		Host: s.HostName, Port: s.Port, User: s.User,
+		KeyFile: strings.Trim(s.IdentityFile, `"`),
+	}, nil
+}
+
+// Destroy destroys every VM of the Vagrantfile.
+func (c *Client) Destroy(ctx context.Context) error {
+	g, err := c.client()
+	if err != nil {
+		return err
+	}
+	cmd := g.Destroy()
+	cmd.Env = c.env()
+	cmd.Force = true
+	ctx, cancel := context.WithTimeoutCause(ctx, destroyTimeout, fmt.Errorf("not done within %v", destroyTimeout))
+	defer cancel()
+	return wait(ctx, "destroy", cmd, func() *os.Process { return cmd.Process }, &cmd.ErrorResponse)
+}

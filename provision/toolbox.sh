@@ -1,0 +1,73 @@
+#!/bin/sh
+# Makes the scenario image labctl/toolbox:latest from the node's own static
+# busybox and loads it into Docker. Times, owners and order are fixed, so the
+# image's ID depends on the busybox alone: nodes with the same package have
+# the same image, and no registry is asked. Argument: a scratch folder.
+# lib.sh stands in front.
+set -eu
+
+image=labctl/toolbox
+work=$1/toolbox
+busybox=/bin/busybox
+
+[ -x "$busybox" ] || fail "there is no $busybox on the node: the package busybox-static is not installed"
+applets="awk basename cat cut date df dirname du echo env expr false find free grep gunzip gzip head
+hostname httpd id ifconfig ip kill less ln ls md5sum mkdir mktemp mv nc netstat nslookup od ping ping6
+printenv printf ps pwd readlink rm route sed seq sh sha256sum sleep sort stat stty tail tar tee telnet
+test timeout top touch tr traceroute true uname uniq uptime vi watch wc wget which xargs yes"
+have=" $($busybox --list | tr '\n' ' ') "
+
+rm -rf "$work"
+mkdir -p "$work/root/bin" "$work/root/etc" "$work/root/root" "$work/root/tmp" "$work/root/www" "$work/image"
+cp -L "$busybox" "$work/root/bin/busybox"
+for applet in $applets; do
+	case $have in
+	*" $applet "*) ln -s busybox "$work/root/bin/$applet" ;;
+	esac
+done
+# The scenarios cannot do without these.
+for applet in sh httpd ping wget nslookup tail hostname ip cat sleep nc; do
+	[ -L "$work/root/bin/$applet" ] || fail "$busybox has no $applet: the node needs the package busybox-static"
+done
+echo 'root:x:0:0:root:/root:/bin/sh' >"$work/root/etc/passwd"
+echo 'root:x:0:' >"$work/root/etc/group"
+echo "hosts: files dns" >"$work/root/etc/nsswitch.conf"
+echo "<!doctype html><title>$image</title><p>$image answers" >"$work/root/www/index.html"
+
+# The modes do not depend on the caller's umask.
+find "$work/root" -type d -exec chmod 0755 {} +
+find "$work/root" -type f -exec chmod 0644 {} +
+chmod 0755 "$work/root/bin/busybox"
+chmod 1777 "$work/root/tmp"
+chmod 0700 "$work/root/root"
+
+pack() { tar --format=ustar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner "$@"; }
+sum() { sha256sum "$1" | cut -d' ' -f1; }
+
+pack -C "$work/root" -cf "$work/image/layer.tar" .
+layer=$(sum "$work/image/layer.tar")
+
+case $(dpkg --print-architecture) in
+amd64) arch=amd64 ;;
+arm64) arch=arm64 ;;
+armhf | armel) arch=arm ;;
+i386) arch=386 ;;
+*) arch=$(dpkg --print-architecture) ;;
+esac
+printf '{"architecture":"%s","config":{"Cmd":["httpd","-f","-vv","-p","80","-h","/www"],"Env":["PATH=/bin"],"ExposedPorts":{"80/tcp":{}},"WorkingDir":"/"},"created":"1970-01-01T00:00:00Z","history":[{"created":"1970-01-01T00:00:00Z","created_by":"labctl"}],"os":"linux","rootfs":{"diff_ids":["sha256:%s"],"type":"layers"}}' \
+	"$arch" "$layer" >"$work/config"
+config=$(sum "$work/config")
+mv "$work/config" "$work/image/$config.json"
+
+if [ "$(docker image inspect --format '{{.Id}}' "$image:latest" 2>/dev/null || :)" = "sha256:$config" ]; then
+	rm -rf "$work"
+	exit 0
+fi
+printf '[{"Config":"%s.json","Layers":["layer.tar"],"RepoTags":["%s:latest"]}]' "$config" "$image" >"$work/image/manifest.json"
+pack -C "$work/image" -cf "$work/image.tar" manifest.json "$config.json" layer.tar
+docker load -q -i "$work/image.tar" >"$work/load.log" 2>&1 || {
+	cat "$work/load.log" >&2
+	fail "docker load of $image failed: $(tail -n 1 "$work/load.log")"
+}
+rm -rf "$work"
+changed "image $image sha256:$config"
