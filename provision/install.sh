@@ -47,8 +47,12 @@ apt_run() {
 		-o DPkg::Options::=--force-confdef -o DPkg::Options::=--force-confold \
 		-o Acquire::Retries=3 -y "$@" >"$dir/apt.log" 2>&1 9>&-; then
 		tail -n 30 "$dir/apt.log" >&2
-		fail "apt-get $1 failed: $(grep -m 1 '^E: ' "$dir/apt.log" || tail -n 1 "$dir/apt.log")"
+		# update succeeds without a mirror, and install then only says that
+		# there is no such package.
+		fail "apt-get $1: $(grep -h -m 1 '^W: Failed to fetch' "$dir"/update.log "$dir/apt.log" 2>/dev/null ||
+			grep -m 1 '^E: ' "$dir/apt.log" || tail -n 1 "$dir/apt.log")"
 	fi
+	[ "$1" != update ] || mv "$dir/apt.log" "$dir/update.log"
 }
 
 # installed NAME...: whether every one of the packages is installed whole.

@@ -211,7 +211,7 @@ func TestCheckTellsWhyItTriesAgain(t *testing.T) {
 		}
 	})
 	want := []string{
-		"docker1 x.md:15 check started On the manager, the worker, every node and the host.",
+		"docker1 x.md:15 check started Chapter",
 		"docker1 x.md:15 check progress try 1: 2/4 run; 1m0s left",
 		"docker1 x.md:15 check progress try 2: 3/4 run; 1m0s left",
 		"docker1 x.md:15 check done ",
