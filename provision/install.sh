@@ -49,8 +49,9 @@ apt_run() {
 		tail -n 30 "$dir/apt.log" >&2
 		# update succeeds without a mirror, and install then only says that
 		# there is no such package.
-		fail "apt-get $1: $(grep -h -m 1 '^W: Failed to fetch' "$dir"/update.log "$dir/apt.log" 2>/dev/null ||
-			grep -m 1 '^E: ' "$dir/apt.log" || tail -n 1 "$dir/apt.log")"
+		why=$(cat "$dir/update.log" "$dir/apt.log" 2>/dev/null | grep -m 1 '^W: Failed to fetch' ||
+			grep -m 1 '^E: ' "$dir/apt.log" || tail -n 1 "$dir/apt.log")
+		fail "apt-get $1: ${why#[EW]: }"
 	fi
 	[ "$1" != update ] || mv "$dir/apt.log" "$dir/update.log"
 }

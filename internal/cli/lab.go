@@ -50,15 +50,17 @@ func (a *app) open() (*lab.Env, error) {
 	return e, err
 }
 
-// show starts the display of progress.
-func (a *app) show(e *lab.Env) (ui.UI, error) {
+// show starts the display of progress, with a line for each node or without.
+func (a *app) show(e *lab.Env, withNodes bool) (ui.UI, error) {
 	mode, err := ui.ParseMode(a.progress)
 	if err != nil {
 		return nil, &usageError{err}
 	}
 	var nodes []string
 	for _, n := range e.Lab.Nodes {
-		nodes = append(nodes, n.Name)
+		if withNodes {
+			nodes = append(nodes, n.Name)
+		}
 	}
 	return ui.New(a.streams.Err, mode, nodes), nil
 }
@@ -307,7 +309,7 @@ func (a *app) destroy(ctx context.Context, force bool) (err error) {
 	if err := e.Choose(ctx); err != nil {
 		return err
 	}
-	u, err := a.show(e)
+	u, err := a.show(e, false)
 	if err != nil {
 		return err
 	}
@@ -344,7 +346,7 @@ func (a *app) changeSwarm(ctx context.Context, change func(*lab.Env, context.Con
 		return err
 	}
 	defer lock.Release()
-	u, err := a.show(e)
+	u, err := a.show(e, true)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,8 @@ type session struct {
 // reached from here, else (before the embedded engine is entered) only to the
 // host log, which the run folder will get a copy of.
 func (a *app) begin(e *lab.Env, command string, evidence bool) (*session, error) {
-	u, err := a.show(e)
+	// Before the embedded engine is entered no node has anything to show.
+	u, err := a.show(e, evidence)
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,9 @@ func (e Embedded) Serve(ctx context.Context) error {
 	died := make(chan error, 2)
 	for _, name := range []string{"virtlogd", "libvirtd"} {
 		// Neither -d nor a context: the order in which they end is endAll's.
-		cmd := exec.Command(name)
+		// Without a pid file of their own they would take the host's in /run,
+		// which another lab's engine or the system's libvirt holds.
+		cmd := exec.Command(name, "--pid-file", filepath.Join("/run/libvirt", name+".pid"))
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		if err := cmd.Start(); err != nil {
 			return err

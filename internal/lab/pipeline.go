@@ -96,6 +96,8 @@ func runSteps(ctx context.Context, e *Env, steps []Step) error {
 			})
 			ev := ui.Event{Node: s.Node, Step: s.Name, Elapsed: time.Since(begin)}
 			switch {
+			case err != nil && ctx.Err() != nil:
+				ev.State, ev.Detail = ui.Failed, "interrupted"
 			case err != nil:
 				ev.State, ev.Detail = ui.Failed, err.Error()
 				mu.Lock()

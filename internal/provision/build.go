@@ -90,7 +90,7 @@ func buildBundle(ctx context.Context, o BundleOptions) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { _ = os.RemoveAll(tmp) }()
 	apt, err := newApt(tmp, h, sources, o)
 	if err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func (b *Bundle) matches(version string) bool {
 func (m Manifest) id() string {
 	h := sha256.New()
 	for _, p := range m.Packages {
-		fmt.Fprintf(h, "%s=%s %s\n", p.Name, p.Version, p.SHA256)
+		_, _ = fmt.Fprintf(h, "%s=%s %s\n", p.Name, p.Version, p.SHA256)
 	}
 	return fmt.Sprintf("%s-%s-%.6x", m.Release, m.Arch, h.Sum(nil))
 }

@@ -262,7 +262,7 @@ func hashFile(path string) (sum string, size int64, err error) {
 	if err != nil {
 		return "", 0, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	h := sha256.New()
 	size, err = io.Copy(h, f)
 	if err != nil {

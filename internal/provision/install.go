@@ -34,7 +34,8 @@ type Options struct {
 	LockWait time.Duration
 	// StartWait is how long dockerd may take to answer; 0 means 2 minutes.
 	StartWait time.Duration
-	Progress  func(detail string) // nil for none
+	// Progress is told what is being done, from two goroutines; nil for none.
+	Progress func(detail string)
 }
 
 // facts are what probe.sh says of a node.
@@ -93,7 +94,7 @@ func Install(ctx context.Context, r remote.Runner, o Options) (changed bool, err
 		s.dir = o.Bundle.Dir
 	}
 	stdin := s.open()
-	defer stdin.Close()
+	defer func() { _ = stdin.Close() }()
 	n := &news{progress: o.Progress}
 	res, err := r.Run(ctx, remote.Command{Argv: []string{"sudo", "-n", "sh", "-euc", bootstrap}, Stdin: stdin, Stdout: n})
 	if err := failure(o.Node, stepInstall, res, err); err != nil {
@@ -242,9 +243,9 @@ func (o Options) noProxy() string {
 func (o Options) mark(parts []part) string {
 	h := sha256.New()
 	for _, p := range parts {
-		fmt.Fprintf(h, "%s %d\n%s", p.name, len(p.text), p.text)
+		_, _ = fmt.Fprintf(h, "%s %d\n%s", p.name, len(p.text), p.text)
 	}
-	fmt.Fprintf(h, "%q %q %q", o.Version, o.Proxy, o.noProxy())
+	_, _ = fmt.Fprintf(h, "%q %q %q", o.Version, o.Proxy, o.noProxy())
 	if o.Source == config.SourceUpstream {
 		_, _ = io.WriteString(h, " upstream")
 	}

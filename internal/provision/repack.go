@@ -79,7 +79,7 @@ func swapData(deb, data string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func swapData(deb, data string) error {
 	if err != nil {
 		return err
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	if _, err := io.Copy(out, io.MultiReader(bytes.NewReader(old[:at]), strings.NewReader(head), f, strings.NewReader(end))); err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func (s *stream) addFile(t *tar.Writer, m *meter, p Package) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if err := t.WriteHeader(&tar.Header{Name: "debs/" + p.File, Mode: 0o644, Size: p.Size}); err != nil {
 		return err
 	}

@@ -39,6 +39,11 @@ type Options struct {
 	// MaxSessions bounds the commands at a time on one connection, as
 	// OpenSSH does; 0 is no bound.
 	MaxSessions int
+	// Env is the environment of the commands; nil is PATH and LANG alone.
+	Env []string
+	// Socket says which socket of this machine stands for one of the node's;
+	// nil takes the node's path as it is.
+	Socket func(path string) string
 }
 
 // Server is a running server.
@@ -206,7 +211,7 @@ func (s *Server) talk(c net.Conn) {
 				}()
 			}
 		case "direct-streamlocal@openssh.com":
-			go forward(nc)
+			go s.forward(nc)
 		default:
 			_ = nc.Reject(ssh.UnknownChannelType, "not here")
 		}
@@ -215,13 +220,16 @@ func (s *Server) talk(c net.Conn) {
 }
 
 // forward connects a channel with a unix socket.
-func forward(nc ssh.NewChannel) {
+func (s *Server) forward(nc ssh.NewChannel) {
 	var to struct {
 		Path      string
 		Reserved0 string
 		Reserved1 uint32
 	}
 	_ = ssh.Unmarshal(nc.ExtraData(), &to)
+	if s.opts.Socket != nil {
+		to.Path = s.opts.Socket(to.Path)
+	}
 	local, err := net.Dial("unix", to.Path)
 	if err != nil {
 		_ = nc.Reject(ssh.ConnectionFailed, "open failed") // OpenSSH's words
@@ -264,7 +272,7 @@ func (s *Server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 				s.mu.Lock()
 				s.commands = append(s.commands, text.Value)
 				s.mu.Unlock()
-				cmd = command(text.Value, ch)
+				cmd = command(text.Value, ch, s.opts.Env)
 				err := cmd.Start()
 				_ = req.Reply(err == nil, nil)
 				if err != nil {
@@ -307,10 +315,12 @@ func report(ch ssh.Channel, state *os.ProcessState) {
 	_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(state.ExitCode())}))
 }
 
-func command(line string, ch ssh.Channel) *exec.Cmd {
+func command(line string, ch ssh.Channel, env []string) *exec.Cmd {
 	cmd := exec.Command("sh", "-c", line)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LANG=C"}
+	if cmd.Env = env; env == nil {
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LANG=C"}
+	}
 	cmd.Stdout, cmd.Stderr = ch, ch.Stderr()
 	if in, err := cmd.StdinPipe(); err == nil { // so that Wait does not wait for it
 		go func() {
