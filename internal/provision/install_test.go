@@ -262,8 +262,8 @@ func TestInstallErrors(t *testing.T) {
 			if !errors.As(err, &e) {
 				t.Fatalf("got %v", err)
 			}
-			if e.Error() != c.want || e.Output != c.output {
-				t.Errorf("got  %s\nwant %s\noutput %q, want %q", e, c.want, e.Output, c.output)
+			if e.Error() != c.want || e.Output() != c.output {
+				t.Errorf("got  %s\nwant %s\noutput %q, want %q", e, c.want, e.Output(), c.output)
 			}
 			var exit *remote.ExitError
 			if c.err != nil && !errors.Is(err, lost) || c.err == nil && !errors.As(err, &exit) {

@@ -27,12 +27,15 @@ type Error struct {
 	Node   string
 	Step   string // "prepare" or "install Docker"
 	Reason string // the script's own last word
-	// Output is what the node printed on standard error before that.
-	Output string
+	// Stderr is what the node printed on standard error before that.
+	Stderr string
 	Err    error // a *remote.ExitError, or what the Runner returned
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s: %s", e.Node, e.Step, e.Reason) }
+
+// Output returns what the node said before the reason.
+func (e *Error) Output() string { return e.Stderr }
 
 // Unwrap returns the Runner's error.
 func (e *Error) Unwrap() error { return e.Err }
@@ -50,7 +53,7 @@ func failure(node, step string, res remote.Result, err error) error {
 		if errors.As(err, &re) {
 			reason = re.Err // its text would name the node and a page of shell
 		}
-		return &Error{Node: node, Step: step, Reason: reason.Error(), Output: strings.TrimSpace(res.Stderr), Err: err}
+		return &Error{Node: node, Step: step, Reason: reason.Error(), Stderr: strings.TrimSpace(res.Stderr), Err: err}
 	}
 	if res.ExitCode == 0 {
 		return nil
@@ -64,7 +67,7 @@ func failure(node, step string, res remote.Result, err error) error {
 			break
 		}
 	}
-	e.Output = strings.Join(lines, "\n")
+	e.Stderr = strings.Join(lines, "\n")
 	if e.Reason == "" {
 		e.Reason = lines[len(lines)-1]
 	}

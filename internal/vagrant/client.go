@@ -107,6 +107,7 @@ var known = []struct{ text, hint string }{
 	{"192.168.33", "VirtualBox 6.1.28 and later allow host-only addresses outside 192.168.56.0/21 only if /etc/vbox/networks.conf has the line `* 192.168.33.0/24`"},
 	{"not find any box", "the box cannot be downloaded: check box.name and box.url in lab.toml and the network"},
 	{"couldn't be accessed from the remote", "the box cannot be downloaded: check box.name and box.url in lab.toml and the network"},
+	{"is locked", "another Vagrant works on this VM, perhaps one that a killed labctl started: let it end, then try again"},
 	{"Cannot allocate memory", "not enough memory for the VMs: lower memory in lab.toml or close other programs"},
 }
 
