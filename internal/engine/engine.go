@@ -49,14 +49,15 @@ func (e *UnusableError) Hint() string { return e.Remedy }
 // Detect returns the provider to use: the one that lab.toml names if it is
 // usable, and for Auto the first usable one of VirtualBox, system libvirt and
 // the embedded engine. The error joins one UnusableError a provider tried.
-func Detect(ctx context.Context, lab *config.Lab, host remote.Runner) (Choice, error) {
+// scratch is a folder that labctl may write to.
+func Detect(ctx context.Context, lab *config.Lab, host remote.Runner, scratch string) (Choice, error) {
 	order := []config.Provider{config.VirtualBox, config.Libvirt, config.Embedded}
 	if lab.Provider != config.Auto {
 		order = []config.Provider{lab.Provider}
 	}
 	var errs []error
 	for _, p := range order {
-		choice, err := usable(ctx, p, lab, host)
+		choice, err := usable(ctx, p, lab, host, scratch)
 		if err == nil {
 			return choice, nil
 		}
@@ -68,7 +69,7 @@ func Detect(ctx context.Context, lab *config.Lab, host remote.Runner) (Choice, e
 	return Choice{}, errors.Join(errs...)
 }
 
-func usable(ctx context.Context, p config.Provider, lab *config.Lab, host remote.Runner) (Choice, error) {
+func usable(ctx context.Context, p config.Provider, lab *config.Lab, host remote.Runner, scratch string) (Choice, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	switch p {
@@ -95,12 +96,12 @@ func usable(ctx context.Context, p config.Provider, lab *config.Lab, host remote
 		}
 		return Choice{Provider: p, Reason: "the system's libvirt answers"}, nil
 	case config.Embedded:
-		return usableEmbedded(ctx, lab, host)
+		return usableEmbedded(ctx, lab, host, scratch)
 	}
 	return Choice{}, fmt.Errorf("unknown provider %q", p)
 }
 
-func usableEmbedded(ctx context.Context, lab *config.Lab, host remote.Runner) (Choice, error) {
+func usableEmbedded(ctx context.Context, lab *config.Lab, host remote.Runner, scratch string) (Choice, error) {
 	bad := func(reason, remedy string) (Choice, error) {
 		return Choice{}, &UnusableError{config.Embedded, reason, remedy}
 	}
@@ -125,7 +126,7 @@ func usableEmbedded(ctx context.Context, lab *config.Lab, host remote.Runner) (C
 	}
 	var err error
 	for _, cpu := range []string{"host", "qemu64"} {
-		if err = probeKVM(ctx, host, cpu); err == nil {
+		if err = probeKVM(ctx, host, scratch, cpu); err == nil {
 			choice.Accel, choice.CPU = config.AccelKVM, cpu
 			choice.Reason = "private libvirtd with KVM"
 			return choice, nil

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"time"
 
 	"labctl/internal/remote"
 )
@@ -26,13 +26,15 @@ const bootSector = "" +
 // the debug-exit device makes (42<<1)|1 of its 42.
 const probeExit = 85
 
-// probeTimeoutKVM bounds the probe; it takes 0.1 s where KVM works.
-const probeTimeoutKVM = 5 * time.Second
+// probeSeconds bounds the probe; it takes 0.1 s where KVM works.
+const probeSeconds = 4
 
 // probeKVM boots a tiny machine with this CPU model. That /dev/kvm is there
 // and can be opened says too little: inside a VM it can be both, even start a
 // machine, and yet fail at instructions that every kernel needs.
-func probeKVM(ctx context.Context, host remote.Runner, cpu string) error {
+//
+// scratch is a folder for the boot sector, made if it is missing.
+func probeKVM(ctx context.Context, host remote.Runner, scratch, cpu string) error {
 	code, err := hex.DecodeString(bootSector)
 	if err != nil {
 		return err
@@ -40,24 +42,20 @@ func probeKVM(ctx context.Context, host remote.Runner, cpu string) error {
 	disk := make([]byte, 512)
 	copy(disk, code)
 	disk[510], disk[511] = 0x55, 0xaa
-	dir, err := os.MkdirTemp("", "labctl-kvm-")
-	if err != nil {
+	if err := os.MkdirAll(scratch, 0o700); err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	file := filepath.Join(dir, "probe.img")
+	file := filepath.Join(scratch, "kvm-probe.img")
 	if err := os.WriteFile(file, disk, 0o600); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, probeTimeoutKVM)
-	defer cancel()
+	// Where KVM fails, QEMU does not end but waits or spins. timeout ends it,
+	// also if labctl is killed meanwhile.
 	res, err := host.Run(ctx, remote.Command{Argv: []string{
-		"qemu-system-x86_64", "-accel", "kvm", "-cpu", cpu, "-m", "16", "-display", "none", "-nodefaults", "-no-reboot",
+		"timeout", "-k", "2", strconv.Itoa(probeSeconds), "qemu-system-x86_64", "-accel", "kvm", "-cpu", cpu, "-m", "16", "-display", "none", "-nodefaults", "-no-reboot",
 		"-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-drive", "file=" + file + ",format=raw,if=floppy,readonly=on", "-boot", "a",
 	}})
 	switch {
-	case err != nil && ctx.Err() != nil:
-		return fmt.Errorf("KVM does not work here (a test machine did not boot within %v)", probeTimeoutKVM)
 	case err != nil:
 		return fmt.Errorf("KVM cannot be tried: %w", err)
 	case res.ExitCode == probeExit:
@@ -65,7 +63,7 @@ func probeKVM(ctx context.Context, host remote.Runner, cpu string) error {
 	}
 	reason := firstError(res.Stderr)
 	if reason == "" {
-		reason = "a test machine did not boot"
+		reason = fmt.Sprintf("a test machine did not boot within %d s", probeSeconds)
 	}
 	return fmt.Errorf("KVM does not work here (%s)", reason)
 }

@@ -89,7 +89,7 @@ func (e *Env) Choose(ctx context.Context) error {
 		e.Choice = engine.Choice{Provider: e.State.Provider, Accel: e.State.Accel, CPU: e.State.CPU, Reason: "the lab was created on it"}
 		return nil
 	}
-	c, err := engine.Detect(ctx, e.Lab, e.Host)
+	c, err := engine.Detect(ctx, e.Lab, e.Host, e.Cache)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,9 +33,11 @@ func (r *run) onNode(ctx context.Context, b *Block, n Node) NodeResult {
 		r.o.Event(e)
 	}
 	event(ui.Started, r.doc.Chapter(b)) // the page around it is for reading, not for a line of progress
-	out := &prefixWriter{mu: &r.outMu, to: r.o.Output, prefix: fmt.Sprintf("%-*s | ", r.width, n.Name)}
+	out := &ui.PrefixWriter{Mu: &r.outMu, To: r.o.Output, Prefix: fmt.Sprintf("%-*s | ", r.width, n.Name)}
 	var res NodeResult
-	if b.Kind == Check {
+	if missing := r.missing(b); missing != "" {
+		res = NodeResult{Node: n.Name, Verdict: Failed, ExitCode: -1, Reason: missing}
+	} else if b.Kind == Check {
 		res = r.check(ctx, b, n, func(detail string) { event(ui.Progress, detail) })
 		// Only the last try is shown: the ones before are told by their reason.
 		_, _ = io.WriteString(out, res.Output)
@@ -44,7 +47,7 @@ func (r *run) onNode(ctx context.Context, b *Block, n Node) NodeResult {
 		res.Tries = 1
 		res.Verdict, res.Reason = judge(ctx, b, t)
 	}
-	out.flush()
+	_ = out.Close()
 	res.Duration = time.Since(start)
 	if res.Verdict == Passed {
 		event(ui.Done, "")
@@ -52,6 +55,58 @@ func (r *run) onNode(ctx context.Context, b *Block, n Node) NodeResult {
 		event(ui.Failed, res.Reason)
 	}
 	return res
+}
+
+// once runs a block on one node, one time, and says nothing.
+func (r *run) once(ctx context.Context, b *Block, n Node) NodeResult {
+	start := time.Now()
+	res := NodeResult{Node: n.Name, Verdict: Failed, ExitCode: -1, Reason: r.missing(b)}
+	if res.Reason == "" {
+		t := r.attempt(ctx, b, n, b.timeout(), nil)
+		res = t.result(n.Name)
+		res.Tries = 1
+		res.Verdict, res.Reason = judge(ctx, b, t)
+	}
+	res.Duration = time.Since(start)
+	return res
+}
+
+// missing says why the block cannot be run: it needs a value that a block
+// above it was to save. "" if it can be.
+func (r *run) missing(b *Block) string {
+	name, from := r.doc.unsaved(b, r.saved)
+	if from == nil {
+		return ""
+	}
+	why := "has not run here"
+	if from.Kind == Check {
+		why = "did not hold"
+	}
+	word := "run"
+	if b.Kind == Check {
+		word = "asked"
+	}
+	return fmt.Sprintf("cannot be %s: $%s was never saved, since the %s in line %d %s", word, name, from.Kind, from.Line, why)
+}
+
+// unsaved finds a saved value that b uses and that is not there, and the last
+// block above b that saves it.
+func (d *Document) unsaved(b *Block, saved map[string]string) (name string, from *Block) {
+	s, _, err := readScript(b.Script)
+	if err != nil {
+		return "", nil // lint has refused it
+	}
+	for _, u := range s.uses {
+		if _, there := saved[u.name]; there || s.assigned[u.name] {
+			continue
+		}
+		for _, c := range slices.Backward(d.Blocks[:b.Index]) {
+			if c.Save == u.name {
+				return u.name, c
+			}
+		}
+	}
+	return "", nil
 }
 
 // check tries until the block holds, says that it is hopeless, or its
@@ -211,45 +266,6 @@ func (t *tap) close() {
 	t.mu.Lock()
 	t.closed = true
 	t.mu.Unlock()
-}
-
-// prefixWriter puts a node's name before each line. Writers of several nodes
-// share the mutex, so that lines stay whole.
-type prefixWriter struct {
-	mu     *sync.Mutex
-	to     io.Writer
-	prefix string
-	line   []byte // begun, not ended
-}
-
-func (w *prefixWriter) Write(p []byte) (int, error) {
-	if w.to == nil {
-		return len(p), nil
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.line = append(w.line, p...)
-	for {
-		i := bytes.IndexByte(w.line, '\n')
-		if i < 0 {
-			return len(p), nil
-		}
-		_, err := w.to.Write(append([]byte(w.prefix), w.line[:i+1]...))
-		w.line = w.line[i+1:]
-		if err != nil {
-			return len(p), err
-		}
-	}
-}
-
-// flush writes a last line that had no end.
-func (w *prefixWriter) flush() {
-	w.mu.Lock()
-	begun := len(w.line) > 0
-	w.mu.Unlock()
-	if begun {
-		_, _ = w.Write([]byte("\n"))
-	}
 }
 
 func lastLine(s string) string {

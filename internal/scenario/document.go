@@ -91,6 +91,7 @@ type Block struct {
 	Fails       bool   `json:"fails,omitempty"`   // any exit code but 0 is wanted
 	Exit        *int   `json:"exit,omitempty"`    // this exit code is wanted
 	Shows       string `json:"shows,omitempty"`   // the output must contain it
+	Given       bool   `json:"given,omitempty"`   // check: holds before the trainee did anything
 	Chapter     int    `json:"chapter"`           // index into Chapters; -1 before the first
 	Description string `json:"description,omitempty"`
 	Folded      bool   `json:"folded,omitempty"` // inside <details>

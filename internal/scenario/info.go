@@ -18,13 +18,15 @@ var (
 	kindWords  = []string{"check", "solve", "fault", "undo", "cleanup"}
 	settings   = map[Kind][]string{
 		Step:    {"id", "save", "timeout", "fails", "exit", "shows"},
-		Check:   {"id", "save", "within", "every", "timeout", "fails", "exit", "shows"},
+		Check:   {"id", "save", "within", "every", "timeout", "fails", "exit", "shows", "given"},
 		Solve:   {"id", "save", "timeout", "fails", "exit", "shows"},
 		Fault:   {"id", "save", "timeout", "fails", "exit", "shows"},
 		Undo:    {"for", "id", "timeout", "shows"},
 		Cleanup: {"for", "id", "timeout"},
 	}
-	allSettings = []string{"id", "for", "save", "within", "every", "timeout", "fails", "exit", "shows"}
+	allSettings = []string{"id", "for", "save", "within", "every", "timeout", "fails", "exit", "shows", "given"}
+	// flags are the settings without a value.
+	flags = []string{"fails", "given"}
 
 	placeForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 	idForm    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
@@ -47,11 +49,11 @@ func parseInfo(info string, b *Block, bad func(suggest, format string, args ...a
 	}
 	words = words[2:]
 	b.Kind = Step
-	if len(words) > 0 && !strings.Contains(words[0], "=") && words[0] != "fails" {
+	if len(words) > 0 && !strings.Contains(words[0], "=") && !slices.Contains(flags, words[0]) {
 		if slices.Contains(kindWords, words[0]) {
 			b.Kind = Kind(words[0])
 		} else {
-			bad(nearest(words[0], append(slices.Clone(kindWords), "fails")),
+			bad(nearest(words[0], slices.Concat(kindWords, flags)),
 				"unknown kind %q: it must be %s, or nothing for a step", words[0], oneOf(kindWords))
 		}
 		words = words[1:]
@@ -72,9 +74,9 @@ func parseInfo(info string, b *Block, bad func(suggest, format string, args ...a
 		case !slices.Contains(settings[b.Kind], key):
 			bad(instead(key), "%s takes no setting %q", b.Kind.withArticle(), key)
 			continue
-		case hasValue == (key == "fails"):
+		case hasValue == slices.Contains(flags, key):
 			if hasValue {
-				bad("exit="+value, "setting %q takes no value", key)
+				bad(map[string]string{"fails": "exit=" + value, "given": "given"}[key], "setting %q takes no value", key)
 			} else {
 				bad("", "setting %q needs a value: %s=…", key, key)
 			}
@@ -134,6 +136,8 @@ func (b *Block) set(key, value string, bad func(suggest, format string, args ...
 		}
 	case "fails":
 		b.Fails = true
+	case "given":
+		b.Given = true
 	case "exit":
 		code, err := strconv.Atoi(value)
 		if err != nil || code < 0 || code > 255 {
@@ -163,6 +167,8 @@ func instead(key string) string {
 		return "timeout"
 	case "for":
 		return "id"
+	case "given":
+		return "check given"
 	}
 	return ""
 }

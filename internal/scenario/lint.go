@@ -16,9 +16,12 @@ import (
 func Lint(d *Document) []Problem {
 	l := &linter{doc: d, ids: map[string]*Block{}}
 	l.ownIDs()
-	checks := 0
+	checks, given := 0, 0
 	for _, b := range d.Blocks {
-		if b.Kind == Check {
+		switch {
+		case b.Given:
+			given++
+		case b.Kind == Check:
 			checks++
 		}
 		l.place(b)
@@ -26,7 +29,9 @@ func Lint(d *Document) []Problem {
 		l.prose(b)
 	}
 	l.scripts()
-	if checks == 0 {
+	if checks == 0 && given > 0 {
+		l.add(max(d.Head.Line, 1), "", "every check is given: nothing that a trainee does could fail")
+	} else if checks == 0 {
 		l.add(max(d.Head.Line, 1), "", "no block is a check: such a document could not fail")
 	}
 	sortProblems(l.problems)

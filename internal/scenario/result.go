@@ -25,7 +25,8 @@ type Result struct {
 	Lab         string            `json:"lab"`
 	Passed      bool              `json:"passed"`
 	Interrupted bool              `json:"interrupted,omitempty"`
-	Kept        bool              `json:"kept,omitempty"` // no cleanup ran, as asked
+	Kept        bool              `json:"kept,omitempty"`    // no cleanup ran, as asked
+	Stopped     string            `json:"stopped,omitempty"` // the chapter at which --to stopped
 	Start       time.Time         `json:"start"`
 	Duration    time.Duration     `json:"duration_ns"`
 	Params      map[string]string `json:"params,omitempty"` // by variable name
@@ -45,6 +46,7 @@ type BlockResult struct {
 	Kind     Kind          `json:"kind"`
 	Place    string        `json:"place"`
 	ID       string        `json:"id,omitempty"`
+	Given    bool          `json:"given,omitempty"`
 	Verdict  Verdict       `json:"verdict"`
 	Reason   string        `json:"reason,omitempty"` // why skipped
 	Start    time.Time     `json:"start,omitzero"`

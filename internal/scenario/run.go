@@ -2,11 +2,13 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -41,7 +43,29 @@ type Options struct {
 	Output io.Writer
 	// Abort, once closed, stops the cleanups too (the second Ctrl-C).
 	Abort <-chan struct{}
+	// Before, if set, is asked before each block of the page but cleanups.
+	Before func(ctx context.Context, b *Block) Action
+	// To is the heading of a chapter at which the run stops, with everything
+	// standing: all of the heading, or enough of it to be the only one.
+	To string
+	// Journal is the file in which is written down what stands; "" for none.
+	Journal string
+	// From is a journal whose run is gone on with, by Score and Learn.
+	From *Journal
 }
+
+// Action is what to do with a block.
+type Action int
+
+// The actions. Quit ends the run as an interrupt does: the cleanups run.
+const (
+	Go Action = iota
+	Skip
+	Quit
+)
+
+// ErrQuit is the cause of a run that ended at a Quit.
+var ErrQuit = errors.New("stopped, as asked")
 
 // TooSmallError says that the lab has fewer nodes than the document needs.
 type TooSmallError struct {
@@ -70,20 +94,38 @@ func Run(ctx context.Context, d *Document, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.res.Start = time.Now()
-	r.main(ctx)
-	stopped := context.Cause(ctx)
-	r.res.Interrupted = ctx.Err() != nil
-	r.cleanups(ctx)
-	if len(r.res.CleanupFailures) > 0 && r.res.Failure == nil && !r.res.Interrupted {
+	return r.whole(ctx)
+}
+
+func (r *run) whole(ctx context.Context) (*Result, error) {
+	err := r.main(ctx)
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	r.res.Interrupted = err != nil
+	if r.res.Stopped != "" {
+		r.o.Keep = true
+		r.res.Kept = true
+	}
+	if r.res.Stopped == "" || r.res.Failure != nil || err != nil {
+		r.cleanups(ctx)
+	} else {
+		r.closeJournal()
+	}
+	if len(r.res.CleanupFailures) > 0 && r.res.Failure == nil && err == nil {
 		r.res.Failure = r.res.CleanupFailures[0]
 	}
-	r.res.Duration = time.Since(r.res.Start)
-	r.res.Passed = r.res.Failure == nil && !r.res.Interrupted
-	if r.res.Interrupted {
-		return r.res, fmt.Errorf("%s: interrupted: %w", d.File, stopped)
+	r.finish()
+	if err != nil {
+		return r.res, fmt.Errorf("%s: interrupted: %w", r.doc.File, err)
 	}
 	return r.res, nil
+}
+
+// finish closes the result.
+func (r *run) finish() {
+	r.res.Duration = time.Since(r.res.Start)
+	r.res.Passed = r.res.Failure == nil && !r.res.Interrupted && r.res.Stopped == "" && !r.skipped
 }
 
 // run is one execution of a document.
@@ -92,8 +134,12 @@ type run struct {
 	o       Options
 	vars    map[string]string // lab and parameters
 	saved   map[string]string
-	started map[int]bool    // by block index
+	started map[int]bool    // by block index: what makes or breaks something
 	undone  map[string]bool // faults that were set right
+	cleaned map[int]bool    // cleanups that passed
+	to      int             // the chapter to stop at, -1 for none
+	chapter int             // for the journal
+	skipped bool            // a person left out a block
 	res     *Result
 	outMu   sync.Mutex
 	width   int // of the longest node name
@@ -116,166 +162,167 @@ func newRun(d *Document, o Options) (*run, error) {
 	if err := refusals(d.against(o.Nodes, vars)); err != nil {
 		return nil, err
 	}
+	if o.Output == nil {
+		o.Output = io.Discard
+	}
 	r := &run{doc: d, o: o, vars: vars, saved: map[string]string{}, started: map[int]bool{}, undone: map[string]bool{},
-		width: len(hostName)}
+		cleaned: map[int]bool{}, to: -1, width: len(hostName)}
+	if o.To != "" {
+		if r.to, err = d.find(o.To); err != nil {
+			return nil, err
+		}
+	}
 	for _, n := range o.Nodes {
 		r.width = max(r.width, len(n.Name))
 	}
-	r.res = &Result{File: d.File, ID: d.Head.ID, Title: d.Head.Title, Lab: o.Lab, Params: params, Saved: r.saved, Kept: o.Keep}
+	r.res = &Result{File: d.File, ID: d.Head.ID, Title: d.Head.Title, Lab: o.Lab, Params: params, Saved: r.saved, Kept: o.Keep, Start: time.Now()}
 	for _, b := range d.Blocks {
 		if b.Place == "host" && o.Host == nil {
 			return nil, fmt.Errorf("%s:%d: no runner for @host", d.File, b.Line)
 		}
-		r.res.Blocks = append(r.res.Blocks, BlockResult{Name: d.Name(b), Chapter: d.Chapter(b), Line: b.Line,
-			Kind: b.Kind, Place: b.Place, ID: b.ID, Verdict: Skipped, Reason: "not reached"})
+		res := d.result(b)
+		res.Verdict, res.Reason = Skipped, "not reached"
+		r.res.Blocks = append(r.res.Blocks, res)
 	}
 	return r, nil
 }
 
-// main runs the page down to its end or to the first failure.
-func (r *run) main(ctx context.Context) {
+// find returns the chapter that has the heading, or the only one that holds
+// the text.
+func (d *Document) find(heading string) (int, error) {
+	var titles []string
+	var found []int
+	for i, c := range d.Chapters {
+		if strings.EqualFold(c.Title, heading) {
+			return i, nil
+		}
+		if strings.Contains(strings.ToLower(c.Title), strings.ToLower(heading)) {
+			found = append(found, i)
+		}
+		titles = append(titles, strconv.Quote(c.Title))
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	reason := fmt.Sprintf("%s has no chapter %q", d.File, heading)
+	if len(found) > 1 {
+		reason = fmt.Sprintf("%s has several chapters like %q", d.File, heading)
+	}
+	return 0, refusals([]Problem{{File: "--to", Reason: reason + ": there is " + strings.Join(titles, ", ")}})
+}
+
+// main runs the page down to its end, to the first failure, or to where it
+// was told to stop. The error is ErrQuit.
+func (r *run) main(ctx context.Context) error {
 	for _, b := range r.doc.Blocks {
 		if ctx.Err() != nil {
-			return
+			return nil
+		}
+		if r.to >= 0 && b.Chapter >= r.to {
+			break
 		}
 		if b.Kind == Cleanup {
 			continue
 		}
-		if f := r.block(ctx, b); f != nil {
-			r.res.Failure = f
-			return
-		}
-		if b.Kind == Undo && r.res.Blocks[b.Index].Verdict == Passed {
-			r.undone[b.For] = true
-		}
-	}
-}
-
-// cleanups undoes the faults that still stand, then runs the cleanups, each
-// last first. The faults come first since a broken lab may not be able to
-// clean up.
-func (r *run) cleanups(ctx context.Context) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	if r.o.Abort != nil {
-		go func() {
-			select {
-			case <-r.o.Abort:
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
-	}
-	var due []*Block
-	for _, kind := range []Kind{Undo, Cleanup} {
-		for _, b := range slices.Backward(r.doc.Blocks) {
-			if b.Kind == kind && r.isDue(b) {
-				due = append(due, b)
-			}
-		}
-	}
-	for _, b := range due {
-		if ctx.Err() != nil {
-			r.res.Blocks[b.Index].Verdict, r.res.Blocks[b.Index].Reason = Skipped, "cleanups were interrupted"
-			r.res.CleanupFailures = append(r.res.CleanupFailures, r.failure(b, NodeResult{Node: "@" + b.Place, Reason: "cleanup was interrupted and did not run"}))
+		if b.Kind == Undo && !r.began(b.For) {
+			r.res.Blocks[b.Index].Reason = "its fault was skipped"
 			continue
 		}
-		f := r.block(ctx, b)
-		if i := slices.IndexFunc(r.res.Blocks[b.Index].Nodes, func(n NodeResult) bool { return n.Verdict == Interrupted }); f == nil && i >= 0 {
-			f = r.failure(b, r.res.Blocks[b.Index].Nodes[i])
-		}
-		if f != nil {
-			r.res.CleanupFailures = append(r.res.CleanupFailures, f)
-		}
-	}
-}
-
-// isDue tells whether a cleanup, or an undo at the end, has something to do;
-// where it has not, the block's result says why.
-func (r *run) isDue(b *Block) bool {
-	skip := func(reason string) bool {
-		r.res.Blocks[b.Index].Reason = reason
-		return false
-	}
-	if b.Kind == Undo {
-		if r.undone[b.For] {
-			return false
-		}
-		return r.began(b.For) || skip("its fault was not reached")
-	}
-	if r.o.Keep {
-		return skip("kept, as asked")
-	}
-	if !slices.ContainsFunc(r.doc.covers(b), func(c *Block) bool { return r.started[c.Index] }) {
-		return skip("nothing was made that it removes")
-	}
-	s, _, err := readScript(b.Script)
-	if err != nil {
-		return skip(err.Error())
-	}
-	for _, u := range s.uses {
-		_, set := r.saved[u.name]
-		if !set && !s.assigned[u.name] && slices.ContainsFunc(r.doc.Blocks, func(o *Block) bool { return o.Save == u.name }) {
-			return skip("$" + u.name + " was never saved: nothing to remove")
-		}
-	}
-	return true
-}
-
-func (r *run) began(id string) bool {
-	return slices.ContainsFunc(r.doc.Blocks, func(b *Block) bool { return b.ID == id && r.started[b.Index] })
-}
-
-// covers lists the blocks whose traces a cleanup removes: the one it names,
-// or else all of the stretch above it, up to the cleanup before that.
-func (d *Document) covers(b *Block) []*Block {
-	var out []*Block
-	for _, c := range slices.Backward(d.Blocks[:b.Index]) {
-		switch {
-		case b.For != "":
-			if c.ID == b.For {
-				return []*Block{c}
+		if r.o.Before != nil {
+			switch r.o.Before(ctx, b) {
+			case Skip:
+				r.skipped = true
+				r.res.Blocks[b.Index].Reason = "skipped, as asked"
+				continue
+			case Quit:
+				return ErrQuit
 			}
-		case c.Kind == Cleanup && len(out) > 0:
-			return out
-		case makes(c.Kind):
-			out = append(out, c)
+			if ctx.Err() != nil {
+				return nil
+			}
+		}
+		if f := r.block(ctx, b); f != nil {
+			r.res.Failure = f
+			return nil
 		}
 	}
-	return out
+	if r.to >= 0 && ctx.Err() == nil {
+		r.res.Stopped, r.chapter = r.doc.Chapters[r.to].Title, r.to
+	}
+	return nil
 }
 
 // block runs one block on all its nodes, side by side, and stores how that
 // ended. It returns the failure of the first node that failed, if any.
 func (r *run) block(ctx context.Context, b *Block) *Failure {
-	r.started[b.Index] = true
+	if makes(b.Kind) {
+		r.started[b.Index] = true
+		if err := r.record(); err != nil {
+			// What cannot be written down must not be made.
+			delete(r.started, b.Index)
+			return r.failure(b, NodeResult{Node: hostName, Reason: err.Error()})
+		}
+	}
+	res := &r.res.Blocks[b.Index]
+	*res = r.sideBySide(ctx, b, r.onNode)
+	r.took(b, res)
+	for _, n := range res.Nodes {
+		if n.Verdict == Failed {
+			return r.failure(b, n)
+		}
+	}
+	return nil
+}
+
+// took keeps what a block that passed has saved or set right.
+func (r *run) took(b *Block, res *BlockResult) {
+	if res.Verdict != Passed {
+		return
+	}
+	switch {
+	case b.Save != "":
+		r.saved[b.Save] = savedValue(b, res.Nodes)
+	case b.Kind == Undo:
+		r.undone[b.For] = true
+	case b.Kind == Cleanup:
+		r.cleaned[b.Index] = true
+	default:
+		return
+	}
+	if len(r.started) > 0 {
+		// Only a hint is lost if this fails: the record of what was made is
+		// older than what was made, and an undo may be run twice.
+		_ = r.record()
+	}
+}
+
+// sideBySide does something with a block on all its nodes.
+func (r *run) sideBySide(ctx context.Context, b *Block, do func(context.Context, *Block, Node) NodeResult) BlockResult {
 	targets := pick(b.Place, r.o.Nodes)
 	if b.Place == "host" {
 		targets = []Node{{Name: hostName, Runner: r.o.Host}}
 	}
-	res := &r.res.Blocks[b.Index]
-	res.Reason, res.Start = "", time.Now()
+	res := r.doc.result(b)
+	res.Start = time.Now()
 	res.Nodes = make([]NodeResult, len(targets))
 	var wg sync.WaitGroup
 	for i, n := range targets {
-		wg.Go(func() { res.Nodes[i] = r.onNode(ctx, b, n) })
+		wg.Go(func() { res.Nodes[i] = do(ctx, b, n) })
 	}
 	wg.Wait()
 	res.Duration = time.Since(res.Start)
 	res.Verdict = Passed
-	var failure *Failure
 	for _, n := range res.Nodes {
-		switch {
-		case n.Verdict == Failed && failure == nil:
-			res.Verdict, failure = Failed, r.failure(b, n)
-		case n.Verdict == Interrupted && failure == nil:
-			res.Verdict = Interrupted
+		if n.Verdict == Failed || n.Verdict == Interrupted && res.Verdict == Passed {
+			res.Verdict = n.Verdict
 		}
 	}
-	if b.Save != "" && res.Verdict == Passed {
-		r.saved[b.Save] = savedValue(b, res.Nodes)
-	}
-	return failure
+	return res
+}
+
+// result is the empty result of a block.
+func (d *Document) result(b *Block) BlockResult {
+	return BlockResult{Name: d.Name(b), Chapter: d.Chapter(b), Line: b.Line, Kind: b.Kind, Place: b.Place, ID: b.ID, Given: b.Given}
 }
 
 // savedValue is what save= keeps: the trimmed standard output, and where the

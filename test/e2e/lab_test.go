@@ -1,0 +1,318 @@
+package e2e
+
+import (
+	"encoding/json"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"labctl/internal/ui"
+)
+
+// Deadlines are for two cores without KVM that do other things as well.
+const (
+	createWithin   = 20 * time.Minute
+	scenarioWithin = 12 * time.Minute
+	shortWithin    = 3 * time.Minute
+)
+
+// status is what the tests read of `labctl status --json`.
+type status struct {
+	Ready bool `json:"ready"`
+	Nodes []struct {
+		Name, Role, IP, VM, Swarm string
+		Leader                    bool
+	} `json:"nodes"`
+}
+
+func (l *lab) status() status {
+	l.t.Helper()
+	var st status
+	r := l.ok(shortWithin, "status", "--json")
+	if err := json.Unmarshal([]byte(r.out), &st); err != nil {
+		l.t.Fatalf("status --json: %v\n%s", err, r.out)
+	}
+	return st
+}
+
+// engine is what the tests read of `labctl engine status --json`.
+type engine struct {
+	Running bool
+	PID     int
+	NetNS   string
+}
+
+func (l *lab) engine() engine {
+	l.t.Helper()
+	var e engine
+	r := l.ok(shortWithin, "engine", "status", "--json")
+	if err := json.Unmarshal([]byte(r.out), &e); err != nil {
+		l.t.Fatalf("engine status --json: %v\n%s", err, r.out)
+	}
+	return e
+}
+
+// TestLab is the main job from the first command to the last, in one lab.
+func TestLab(t *testing.T) {
+	needVMs(t)
+	before := lookAtHost(t)
+	l := newLab(t, "provider = \"embedded\"\n")
+
+	// step runs a part that the following ones build on.
+	step := func(name string, f func(t *testing.T)) {
+		t.Helper()
+		if !t.Run(name, func(t *testing.T) { l.t = t; f(t) }) {
+			t.FailNow()
+		}
+		l.t = t
+	}
+
+	step("create is interrupted while the VMs boot", func(t *testing.T) {
+		r := l.run(createWithin, func(e ui.Event) bool {
+			return e.Step == "boot" && strings.Contains(e.Detail, "Waiting for domain to get an IP address")
+		}, "create")
+		if r.code != 130 {
+			t.Fatalf("exit code %d, want 130\n%s", r.code, r.err)
+		}
+		if r.took > 15*time.Second {
+			t.Errorf("it took %v to leave, want 15 s at most", r.took)
+		}
+		if want := "interrupted: what stands is kept; the same command goes on from here"; !strings.Contains(r.err, want) {
+			t.Errorf("it says\n%s\nwant %q", r.err, want)
+		}
+	})
+
+	step("the next create finishes the job", func(t *testing.T) {
+		r := l.ok(createWithin, "create")
+		for _, want := range []string{
+			"docker1 install docker: done", "docker2 install docker: done",
+			"docker1 swarm init: done", "docker2 swarm join: done", "verify: kept",
+		} {
+			if !strings.Contains(strings.Join(r.steps(), "\n"), want) {
+				t.Errorf("no event %q in\n%s", want, strings.Join(r.steps(), "\n"))
+			}
+		}
+		st := l.status()
+		if !st.Ready || len(st.Nodes) != 2 {
+			t.Errorf("status %+v", st)
+		}
+		nodes := l.ok(shortWithin, "exec", "docker1", "--", "docker", "node", "ls", "--format", "{{.Hostname}} {{.Status}} {{.ManagerStatus}}")
+		if want := "docker1 Ready Leader\ndocker2 Ready \n"; nodes.out != want {
+			t.Errorf("docker node ls says %q, want %q", nodes.out, want)
+		}
+		addr := l.ok(shortWithin, "exec", "@all", "--", "docker", "info", "--format", "{{.Swarm.NodeAddr}}")
+		for _, want := range []string{"docker1: 192.168.33.11\n", "docker2: 192.168.33.12\n"} {
+			if !strings.Contains(addr.out, want) {
+				t.Errorf("advertise addresses %q lack %q", addr.out, want)
+			}
+		}
+		if now := lookAtHost(t); now != before {
+			t.Errorf("the host has changed: %s", cmp.Diff(before, now, cmp.AllowUnexported(host{})))
+		}
+	})
+
+	step("the scenario image is the same on every node", func(t *testing.T) {
+		r := l.ok(shortWithin, "exec", "@all", "--", "docker", "image", "inspect", "-f", "{{.Id}}", "labctl/toolbox")
+		ids := regexp.MustCompile(`sha256:[0-9a-f]{64}`).FindAllString(r.out, -1)
+		if len(ids) != 2 || ids[0] != ids[1] {
+			t.Errorf("image ids %q", ids)
+		}
+	})
+
+	step("a second create changes nothing and takes seconds", func(t *testing.T) {
+		r := l.ok(shortWithin, "create")
+		for _, s := range r.steps() {
+			if !strings.HasSuffix(s, ": kept") {
+				t.Errorf("step %q, want kept", s)
+			}
+		}
+		if r.took > time.Minute {
+			t.Errorf("it took %v", r.took)
+		}
+	})
+
+	step("scenario 4-1", func(t *testing.T) {
+		r := l.ok(scenarioWithin, "scenario", "lb")
+		if !strings.Contains(r.out, "\nPASS: 4-1 Load balancing across hosts: 6 of 6 checks held") {
+			t.Errorf("no verdict in\n%s", r.out)
+		}
+		checkAnswers(t, r.out)
+		checkEvidence(t, filepath.Join(l.dir, "artifacts", "latest"))
+		left := l.ok(shortWithin, "exec", "docker1", "--", "sh", "-c", "docker service ls -q; docker network ls -q -f name=mynet01")
+		if left.out != "" {
+			t.Errorf("left behind: %q", left.out)
+		}
+	})
+
+	step("a check that fails is exit code 3, and the cleanup runs", func(t *testing.T) {
+		doc, err := filepath.Abs("testdata/fails.md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := l.run(shortWithin, nil, "scenario", doc)
+		if r.code != 3 {
+			t.Fatalf("exit code %d, want 3\n%s%s", r.code, r.out, r.err)
+		}
+		for _, want := range []string{"fails.md:22: docker2: did not hold within 3s", "no such thing on this node", "\nFAIL: fails A check that fails: 0 of 1 checks held"} {
+			if !strings.Contains(r.out, want) {
+				t.Errorf("no %q in\n%s", want, r.out)
+			}
+		}
+		if mark := l.run(shortWithin, nil, "exec", "docker1", "--", "test", "-e", "/tmp/labctl-e2e-mark"); mark.code != 1 {
+			t.Errorf("the mark is still there (exit code %d)", mark.code)
+		}
+	})
+
+	step("ssh and exec pass output and exit code on", func(t *testing.T) {
+		r := l.run(shortWithin, nil, "ssh", "docker2", "--", "hostname; exit 7")
+		if r.out != "docker2\n" || r.code != 7 {
+			t.Errorf("ssh: %q, exit code %d", r.out, r.code)
+		}
+		r = l.run(shortWithin, nil, "exec", "@workers", "--", "sh", "-c", "hostname; exit 8")
+		if r.out != "docker2\n" || r.code != 8 {
+			t.Errorf("exec: %q, exit code %d", r.out, r.code)
+		}
+	})
+
+	step("the swarm is left and formed again", func(t *testing.T) {
+		l.ok(shortWithin, "swarm", "leave")
+		if st := l.status(); st.Ready {
+			t.Errorf("still ready: %+v", st)
+		}
+		l.ok(shortWithin, "swarm", "form")
+		if st := l.status(); !st.Ready {
+			t.Errorf("not ready: %+v", st)
+		}
+	})
+
+	step("a node that was powered off comes back with create", func(t *testing.T) {
+		pid := strconv.Itoa(l.engine().PID)
+		off := exec.Command("nsenter", "-t", pid, "-m", "-n", "virsh", "-c", "qemu:///system", "destroy", "lab_docker2")
+		if out, err := off.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if st := l.status(); st.Ready || st.Nodes[1].VM != "powered off" {
+			t.Errorf("status %+v", st)
+		}
+		r := l.ok(createWithin, "create")
+		if !strings.Contains(strings.Join(r.steps(), "\n"), "docker2 boot: done") {
+			t.Errorf("steps %q", r.steps())
+		}
+		if st := l.status(); !st.Ready {
+			t.Errorf("not ready: %+v", st)
+		}
+	})
+
+	step("destroy asks, and leaves nothing", func(t *testing.T) {
+		r := l.run(shortWithin, nil, "destroy")
+		if r.code != 1 || !strings.Contains(r.err, "error: not destroyed: it was not confirmed") {
+			t.Fatalf("without consent: exit code %d\n%s", r.code, r.err)
+		}
+		e := l.engine()
+		if !e.Running || len(processesIn(e.NetNS)) == 0 {
+			t.Fatalf("the engine should run: %+v", e)
+		}
+		l.ok(shortWithin, "destroy", "--force")
+		if left := processesIn(e.NetNS); left != nil {
+			t.Errorf("processes left: %q", left)
+		}
+		if _, err := os.Stat(filepath.Join(l.dir, ".labctl")); !os.IsNotExist(err) {
+			t.Errorf("the state folder is left: %v", err)
+		}
+		if now := lookAtHost(t); now != before {
+			t.Errorf("the host has changed: %s", cmp.Diff(before, now, cmp.AllowUnexported(host{})))
+		}
+		r = l.ok(shortWithin, "destroy")
+		if r.err != "there is no lab here: nothing to destroy\n" {
+			t.Errorf("a second destroy says %q", r.err)
+		}
+	})
+}
+
+// answer is a row of the table of who answered what.
+var answer = regexp.MustCompile(`\| (192\.168\.33\.1[12]) +(test01\.[1-4]) +(docker[12]) +(\d+)\n`)
+
+// checkAnswers reads the table in the scenario's output: 16 requests, eight an
+// address, answered by all four replicas on both nodes.
+func checkAnswers(t *testing.T, out string) {
+	t.Helper()
+	perAddress, perReplica, nodes := map[string]int{}, map[string]int{}, map[string]bool{}
+	rows := answer.FindAllStringSubmatch(out, -1)
+	for _, row := range rows {
+		n, err := strconv.Atoi(row[4])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n < 1 || n > 3 {
+			t.Errorf("%s asked, %s answered %d of 8", row[1], row[2], n)
+		}
+		perAddress[row[1]] += n
+		perReplica[row[2]] += n
+		nodes[row[3]] = true
+	}
+	if want := map[string]int{"192.168.33.11": 8, "192.168.33.12": 8}; !cmp.Equal(perAddress, want) {
+		t.Errorf("requests per address %v, want %v\n%s", perAddress, want, out)
+	}
+	if len(perReplica) != 4 || len(nodes) != 2 {
+		t.Errorf("answered by %v on %v", perReplica, nodes)
+	}
+}
+
+// checkEvidence looks into a scenario's run folder.
+func checkEvidence(t *testing.T, dir string) {
+	t.Helper()
+	var m struct {
+		OK      bool
+		Verdict string
+		Files   []struct{ Name string }
+		Missing []struct{ Name, Reason string }
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &m); err != nil {
+		t.Fatal(err)
+	}
+	if !m.OK || m.Verdict != "PASS" {
+		t.Errorf("manifest: ok %v, verdict %q", m.OK, m.Verdict)
+	}
+	var names []string
+	for _, f := range m.Files {
+		names = append(names, f.Name)
+	}
+	all := strings.Join(names, "\n")
+	for _, want := range []string{
+		"result.json", "transcript.md", "labctl.log", "events.jsonl", "host/Vagrantfile", "host/lab.toml",
+		"nodes/docker1/", "nodes/docker2/",
+	} {
+		if !strings.Contains(all, want) {
+			t.Errorf("no %s among\n%s", want, all)
+		}
+	}
+	// Join tokens must be nowhere, in no file.
+	root, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if strings.Contains(string(text), "SWMTKN-1-") {
+			t.Errorf("%s holds a join token", path)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
