@@ -8,7 +8,7 @@ set -eu
 # the tools that make its box; and what the scenarios use on this machine.
 packages="vagrant vagrant-libvirt
 	qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients libvirt-daemon-driver-qemu dnsmasq-base iptables iproute2
-	mmdebstrap extlinux syslinux-common fdisk e2fsprogs
+	mmdebstrap debian-archive-keyring extlinux fdisk e2fsprogs
 	openssh-client rsync curl ca-certificates"
 if [ "${1-}" = test ]; then
 	packages="$packages shellcheck"

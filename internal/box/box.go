@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 
+	"labctl/internal/apt"
 	"labctl/internal/remote"
 )
 
@@ -62,28 +63,12 @@ type target struct {
 }
 
 // newTarget fills in what the options leave to the host.
-func newTarget(o Options, host osRelease) (target, error) {
-	t := target{release: o.Release, arch: runtime.GOARCH}
-	if t.release == "" {
-		if !host.debian() {
-			return t, &NotDebianError{Host: host.name(), Key: "box.release"}
-		}
-		t.release = host.codename
+func newTarget(o Options, host apt.System) (target, error) {
+	release, err := host.Release(o.Release)
+	if err != nil {
+		return target{}, fmt.Errorf("box: %w", err)
 	}
-	if !validRelease(t.release) {
-		return t, fmt.Errorf("box: %q is not the code name of a Debian release", t.release)
-	}
-	return t, nil
-}
-
-// validRelease keeps anything but a plain word out of paths and apt's sources.
-func validRelease(s string) bool {
-	for _, r := range s {
-		if (r < 'a' || r > 'z') && (r < '0' || r > '9') {
-			return false
-		}
-	}
-	return s != ""
+	return target{release: release, arch: runtime.GOARCH}, nil
 }
 
 // label is the short name of the system: "debian12" for a release that is
@@ -98,21 +83,6 @@ func (t target) label() string {
 		return "debian14"
 	}
 	return "debian-" + t.release
-}
-
-// NotDebianError is a build that cannot take its settings from the host.
-type NotDebianError struct {
-	Host string // what the host calls itself
-	Key  string // the key of lab.toml that has to be set
-}
-
-func (e *NotDebianError) Error() string {
-	return fmt.Sprintf("box: this host is %s, so its apt settings say nothing about Debian", e.Host)
-}
-
-// Hint says what to set.
-func (e *NotDebianError) Hint() string {
-	return "set " + e.Key + " in lab.toml"
 }
 
 // inputs is the hash of the recipe, the release and the architecture.
@@ -149,9 +119,9 @@ func short(sum []byte) string { return hex.EncodeToString(sum)[:12] }
 // Find looks for the box that Build would make from these options, and says
 // whether it is in the cache. It builds nothing and runs nothing.
 func Find(o Options) (Box, bool, error) {
-	host, err := readOSRelease(osReleaseFile)
+	host, err := apt.ReadSystem(apt.OSRelease)
 	if err != nil {
-		return Box{}, false, err
+		return Box{}, false, fmt.Errorf("box: %w", err)
 	}
 	t, err := newTarget(o, host)
 	if err != nil {

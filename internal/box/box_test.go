@@ -13,6 +13,8 @@ import (
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
+
+	"labctl/internal/apt"
 )
 
 func TestInputsHash(t *testing.T) {
@@ -54,39 +56,13 @@ func TestInputsHash(t *testing.T) {
 	}
 }
 
-func TestNewTarget(t *testing.T) {
-	debian := osRelease{id: "debian", codename: "bookworm", pretty: "Debian GNU/Linux 12 (bookworm)"}
-	ubuntu := osRelease{id: "ubuntu", codename: "noble", pretty: "Ubuntu 24.04.3 LTS"}
-	for _, tt := range []struct {
-		name          string
-		o             Options
-		host          osRelease
-		release, fail string
-	}{
-		{"host's release", Options{}, debian, "bookworm", ""},
-		{"given release", Options{Release: "trixie"}, debian, "trixie", ""},
-		{"given on Ubuntu", Options{Release: "trixie"}, ubuntu, "trixie", ""},
-		{"Ubuntu", Options{}, ubuntu, "", "box: this host is Ubuntu 24.04.3 LTS, so its apt settings say nothing about Debian"},
-		{"unknown host", Options{}, osRelease{}, "", "box: this host is not Debian, so its apt settings say nothing about Debian"},
-		{"path", Options{Release: "../x"}, debian, "", `box: "../x" is not the code name of a Debian release`},
-	} {
-		got, err := newTarget(tt.o, tt.host)
-		switch {
-		case tt.fail == "" && (err != nil || got.release != tt.release):
-			t.Errorf("%s: release %q, error %v", tt.name, got.release, err)
-		case tt.fail != "" && (err == nil || err.Error() != tt.fail):
-			t.Errorf("%s: error %v, want %s", tt.name, err, tt.fail)
-		}
-	}
-}
-
 func TestFindInCache(t *testing.T) {
 	cache := t.TempDir()
 	o := Options{Release: "bookworm", CacheDir: cache}
 	if b, ok, err := Find(o); ok || err != nil {
 		t.Fatalf("Find without a cache folder: %+v %v %v", b, ok, err)
 	}
-	tg, err := newTarget(o, osRelease{})
+	tg, err := newTarget(o, apt.System{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"labctl/internal/apt"
 	"labctl/internal/remote"
 )
 
@@ -22,7 +23,7 @@ import (
 // build. Builds with the same cache folder wait for one another. When ctx
 // ends, what was begun is removed.
 func Build(ctx context.Context, o Options) (Box, error) {
-	b := builder{Options: o, euid: os.Geteuid(), osRelease: osReleaseFile, lookup: lookup}
+	b := builder{Options: o, euid: os.Geteuid(), osRelease: apt.OSRelease, lookup: lookup}
 	if b.Progress == nil {
 		b.Progress = func(string) {}
 	}
@@ -38,9 +39,9 @@ type builder struct {
 }
 
 func (b builder) build(ctx context.Context) (Box, error) {
-	host, err := readOSRelease(b.osRelease)
+	host, err := apt.ReadSystem(b.osRelease)
 	if err != nil {
-		return Box{}, err
+		return Box{}, fmt.Errorf("box: %w", err)
 	}
 	t, err := newTarget(b.Options, host)
 	if err != nil {
@@ -56,11 +57,11 @@ func (b builder) build(ctx context.Context) (Box, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return Box{}, fmt.Errorf("box: cache: %w", err)
 	}
-	unlock, err := lock(ctx, filepath.Join(dir, "lock"), func() {
+	unlock, err := apt.Lock(ctx, filepath.Join(dir, "lock"), func() {
 		b.Progress("waiting for another build of a box to end")
 	})
 	if err != nil {
-		return Box{}, err
+		return Box{}, fmt.Errorf("box: %w", err)
 	}
 	defer unlock()
 	// Another build may have made it while this one waited.
@@ -98,12 +99,12 @@ func (RootError) Error() string { return "box: building it needs root, for mount
 // Hint says how to get them.
 func (RootError) Hint() string { return "run it with sudo" }
 
-func (b builder) preflight(t target, host osRelease) error {
+func (b builder) preflight(t target, host apt.System) error {
 	if t.arch != "amd64" {
 		return fmt.Errorf("box: only amd64 boxes can be built, and this host is %s", t.arch)
 	}
-	if b.Mirror == "" && !host.debian() {
-		return &NotDebianError{Host: host.name(), Key: "box.mirror"}
+	if err := host.CanServe(b.Mirror); err != nil {
+		return fmt.Errorf("box: %w", err)
 	}
 	missing := &MissingError{}
 	for _, need := range [][2]string{
@@ -112,7 +113,7 @@ func (b builder) preflight(t target, host osRelease) error {
 		{"mke2fs", "e2fsprogs"},
 		{"extlinux", "extlinux"},
 		{"qemu-img", "qemu-utils"},
-		{keyring, "debian-archive-keyring"},
+		{apt.Keyring, "debian-archive-keyring"},
 	} {
 		if !b.lookup(need[0]) {
 			missing.Files = append(missing.Files, need[0])
@@ -153,7 +154,7 @@ const workPrefix = ".build-"
 
 // make builds the box in a folder beside its place and moves it there. The
 // caller holds the lock.
-func (b builder) make(ctx context.Context, t target, host osRelease, dir string) (box Box, err error) {
+func (b builder) make(ctx context.Context, t target, host apt.System, dir string) (box Box, err error) {
 	if err := removeStale(dir); err != nil {
 		return Box{}, err
 	}
@@ -210,40 +211,25 @@ func (t target) store(file, dir string) (Box, error) {
 }
 
 // prepare writes the recipe and apt's settings into the work folder.
-func (b builder) prepare(ctx context.Context, t target, host osRelease, work string) error {
-	sources := mirrorSources(b.Mirror, t.release)
-	if b.Mirror == "" {
-		res, err := b.ask(ctx, indexTargets)
-		if err != nil {
-			return err
-		}
-		if sources = debianSources(res, host.codename, t.release); len(sources) == 0 {
-			return errors.New("box: apt's sources on this host name no Debian archive; set box.mirror in lab.toml")
-		}
-	}
-	list, err := sourcesList(sources)
+func (b builder) prepare(ctx context.Context, t target, host apt.System, work string) error {
+	settings, err := apt.Read(ctx, apt.Options{System: host, Release: t.release, Mirror: b.Mirror, Host: b.Host})
 	if err != nil {
-		return err
-	}
-	dump, err := b.ask(ctx, []string{"apt-config", "dump"})
-	if err != nil {
-		return err
+		return fmt.Errorf("box: %w", err)
 	}
 	if err := unpack(recipe, work); err != nil {
 		return err
 	}
-	for name, text := range map[string]string{"sources.list": list, "apt.conf": aptConf(dump)} {
+	for name, text := range map[string]string{
+		"sources.list": settings.List(),
+		// apt's own user may not enter the cache folder.
+		"apt.conf": settings.Conf(apt.Setting{Key: "APT::Sandbox::User", Value: "root"}),
+	} {
 		// apt.conf may hold the password of a proxy.
 		if err := os.WriteFile(filepath.Join(work, name), []byte(text), 0o600); err != nil {
 			return fmt.Errorf("box: %w", err)
 		}
 	}
 	return nil
-}
-
-func (b builder) ask(ctx context.Context, argv []string) (string, error) {
-	res, err := remote.Check(ctx, b.Host, "host", remote.Command{Argv: argv, Env: []string{"LC_ALL=C"}})
-	return res.Stdout, err
 }
 
 // unpack writes files to dir. Embedded files have no modes: what begins as a

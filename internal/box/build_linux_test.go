@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"labctl/internal/apt"
 	"labctl/internal/remote"
 )
 
@@ -107,7 +108,7 @@ func TestBuild(t *testing.T) {
 			}
 		}
 		list, _ := os.ReadFile(filepath.Join(work, "sources.list"))
-		if want := "deb [signed-by=" + keyring + "] http://m.example/debian bookworm main\n"; string(list) != want {
+		if want := "deb [signed-by=" + apt.Keyring + "] http://m.example/debian bookworm main\n"; string(list) != want {
 			t.Errorf("sources.list is %q, want %q", list, want)
 		}
 		conf, _ := os.ReadFile(filepath.Join(work, "apt.conf"))
@@ -219,9 +220,9 @@ func TestPreflight(t *testing.T) {
 		{
 			"tools lacking", func(b *builder) {
 				b.euid = 1000 // what to install comes first: one sudo for both
-				b.lookup = func(f string) bool { return !slices.Contains([]string{"mmdebstrap", "qemu-img", keyring}, f) }
+				b.lookup = func(f string) bool { return !slices.Contains([]string{"mmdebstrap", "qemu-img", apt.Keyring}, f) }
 			},
-			"box: not installed on this host: mmdebstrap, qemu-img, " + keyring,
+			"box: not installed on this host: mmdebstrap, qemu-img, " + apt.Keyring,
 			"sudo apt-get install mmdebstrap qemu-utils debian-archive-keyring",
 		},
 		{
@@ -236,8 +237,11 @@ func TestPreflight(t *testing.T) {
 		b, _ := newBuilder(t, host)
 		tt.change(&b)
 		_, err := b.build(t.Context())
-		hinted, ok := err.(interface{ Hint() string })
-		if !ok || err.Error() != tt.fail || hinted.Hint() != tt.hint {
+		var hinted interface {
+			error
+			Hint() string
+		}
+		if !errors.As(err, &hinted) || err.Error() != tt.fail || hinted.Hint() != tt.hint {
 			t.Errorf("%s: error %v, want %q with hint %q", tt.name, err, tt.fail, tt.hint)
 		}
 		if len(host.calls) > 0 {
@@ -262,27 +266,6 @@ func TestLookup(t *testing.T) {
 	if !lookup("labctl-test-tool") {
 		t.Error("did not find a program in PATH")
 	}
-}
-
-func TestLockWaits(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "lock")
-	unlock, err := lock(t.Context(), file, func() { t.Error("waited for a free lock") })
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	waits := 0
-	_, err = lock(ctx, file, func() { waits++ })
-	if want := "box: another build holds " + file + ": context deadline exceeded"; err == nil || err.Error() != want || waits != 1 {
-		t.Errorf("error %v after %d notices, want %s after 1", err, waits, want)
-	}
-	// One that waits gets it as soon as it is free.
-	again, err := lock(t.Context(), file, unlock)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again()
 }
 
 func TestOutput(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -136,7 +137,14 @@ func (a *app) root() *cobra.Command {
 	}
 	root.SetVersionTemplate("labctl {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misused(cmd, err) })
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		// Also where no progress is shown: a slip is not passed over.
+		if _, err := ui.ParseMode(a.progress); err != nil {
+			return &usageError{err}
+		}
+		return nil
+	}
 	f := root.PersistentFlags()
 	f.StringVar(&a.configFile, "config", "lab.toml", "the lab's file; its folder holds .labctl and artifacts")
 	f.StringVar(&a.progress, "progress", "auto", "how progress is shown: auto, board, plain or json")
@@ -156,8 +164,12 @@ func (a *app) root() *cobra.Command {
 func wrapArgs(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
-				return &usageError{fmt.Errorf("%s: %w; see `%s --help`", c.CommandPath(), err, c.CommandPath())}
+			err := check(c, args)
+			if err != nil && c.HasAvailableSubCommands() && strings.HasPrefix(err.Error(), "unknown command") {
+				err = unknownCommand(c, args[0])
+			}
+			if err != nil {
+				return misused(c, err)
 			}
 			return nil
 		}
@@ -165,6 +177,20 @@ func wrapArgs(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		wrapArgs(sub)
 	}
+}
+
+// misused is a wrong command line of cmd.
+func misused(cmd *cobra.Command, err error) error {
+	return &usageError{fmt.Errorf("%s: %w; see `%s --help`", cmd.CommandPath(), err, cmd.CommandPath())}
+}
+
+// unknownCommand names the commands that come near to word.
+func unknownCommand(cmd *cobra.Command, word string) error {
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(word); len(near) > 0 {
+		return fmt.Errorf("unknown command %q, did you mean %s?", word, strings.Join(near, " or "))
+	}
+	return fmt.Errorf("unknown command %q", word)
 }
 
 // load reads lab.toml. A file that is not there, and that nobody named, is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -51,9 +52,7 @@ func (a *app) validateCommand() *cobra.Command {
 
 func (a *app) validate() error {
 	l, warnings, err := a.load()
-	for _, w := range warnings {
-		_, _ = fmt.Fprintf(a.streams.Err, "warning: %s\n", w)
-	}
+	a.warn(a.streams.Err, warnings)
 	if err != nil {
 		return err
 	}
@@ -63,6 +62,12 @@ func (a *app) validate() error {
 	}
 	a.printf("%s: ok: %d managers, %d workers on %s\n", name, len(l.Managers()), len(l.Workers()), l.Subnet)
 	return nil
+}
+
+func (a *app) warn(w io.Writer, warnings []config.Problem) {
+	for _, p := range warnings {
+		_, _ = fmt.Fprintf(w, "warning: %s\n", p)
+	}
 }
 
 func (a *app) renderCommand() *cobra.Command {

@@ -21,19 +21,21 @@ import (
 
 func (a *app) createCommand() *cobra.Command {
 	var force bool
+	var bootTimeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "create",
 		Short: "Boot the VMs, install Docker and form the swarm, or do what of it is missing",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return a.create(cmd.Context(), force) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.create(cmd.Context(), force, bootTimeout) },
 	}
+	cmd.Flags().DurationVar(&bootTimeout, "boot-timeout", 0, "how long the VMs may take to boot, a download of their box included; 0: 15m, with software emulation 30m")
 	cmd.Flags().BoolVar(&force, "force", false, "remove VMs and volumes of this lab that Vagrant has lost")
 	return cmd
 }
 
 // open makes the Env of a command on this lab.
 func (a *app) open() (*lab.Env, error) {
-	l, _, err := a.load()
+	l, warnings, err := a.load()
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +47,7 @@ func (a *app) open() (*lab.Env, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the user's cache folder: %w", err)
 	}
-	e := &lab.Env{Lab: l, Dir: dir, Cache: filepath.Join(cache, "labctl"), Version: buildVersion(), Host: remote.Host{}}
+	e := &lab.Env{Lab: l, Dir: dir, Cache: filepath.Join(cache, "labctl"), Version: buildVersion(), Host: remote.Host{}, Warnings: warnings}
 	e.State, err = lab.LoadState(e.StateDir())
 	return e, err
 }
@@ -78,13 +80,16 @@ func (a *app) enter(e *lab.Env) error {
 	return e.Engine().Enter(a.args)
 }
 
-func (a *app) create(ctx context.Context, force bool) (err error) {
+func (a *app) create(ctx context.Context, force bool, bootTimeout time.Duration) (err error) {
+	if bootTimeout < 0 {
+		return &usageError{fmt.Errorf("--boot-timeout %v: it cannot be negative", bootTimeout)}
+	}
 	e, err := a.open()
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	e.Force = force
+	e.Force, e.BootWithin = force, bootTimeout
 	lock, err := lab.TakeLock(e.StateDir(), "create")
 	if err != nil {
 		return err
@@ -107,6 +112,8 @@ func (a *app) create(ctx context.Context, force bool) (err error) {
 		}
 	}()
 	if !inside {
+		a.warn(s.ui, e.Warnings)
+		_, _ = fmt.Fprintf(s.ui, "provider %s: %s\n", e.Choice.Provider, e.Choice.Reason)
 		if err := e.PrepareHost(ctx); err != nil {
 			return err
 		}

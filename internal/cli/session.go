@@ -25,6 +25,7 @@ type session struct {
 	a       *app
 	e       *lab.Env
 	ui      ui.UI
+	command string
 	run     *artifact.Run // nil until the command is where the lab lives
 	verdict string        // of a scenario
 	closers []io.Closer
@@ -41,7 +42,7 @@ func (a *app) begin(e *lab.Env, command string, evidence bool) (*session, error)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{a: a, e: e, ui: u}
+	s := &session{a: a, e: e, ui: u, command: command}
 	e.Sink = u
 	if evidence {
 		return s, s.record(command)
@@ -137,6 +138,12 @@ const evidenceWithin = 2 * time.Minute
 // or the command failed, and writes the manifest. It returns err, to which it
 // adds what went wrong with the evidence.
 func (s *session) end(ctx context.Context, err error, collect bool) error {
+	if s.run == nil && err != nil {
+		// What failed before there was a run folder gets one now, with the
+		// host log in it.
+		s.closeFiles()
+		err = errors.Join(err, s.record(s.command))
+	}
 	switch {
 	case s.run == nil || s.collected || !collect && err == nil:
 	case ctx.Err() != nil:
@@ -148,11 +155,7 @@ func (s *session) end(ctx context.Context, err error, collect bool) error {
 	if err != nil && s.e.Log != nil {
 		s.e.Log.WithError(err).Error("failed")
 	}
-	for _, c := range s.closers {
-		if cerr := c.Close(); cerr != nil && !errors.Is(cerr, os.ErrClosed) {
-			err = errors.Join(err, cerr)
-		}
-	}
+	s.closeFiles()
 	if s.run == nil {
 		return err
 	}
@@ -171,6 +174,14 @@ func (s *session) end(ctx context.Context, err error, collect bool) error {
 	}
 	_, _ = fmt.Fprintf(s.a.streams.Err, "evidence: %s\n", dir)
 	return err
+}
+
+// closeFiles closes the logs. Their errors are not worth a failed command.
+func (s *session) closeFiles() {
+	for _, c := range s.closers {
+		_ = c.Close()
+	}
+	s.closers = nil
 }
 
 func (s *session) collect(ctx context.Context) {

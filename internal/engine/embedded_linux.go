@@ -197,8 +197,10 @@ func (e Embedded) Enter(args []string) error {
 	if err != nil {
 		return err
 	}
-	// --wd, since entering a mount namespace forgets the working folder.
-	argv := append([]string{"nsenter", "--wd=" + wd, "-t", strconv.Itoa(st.PID), "-m", "-n", "--", exe}, args[1:]...)
+	// The folder is entered anew inside: one that was opened outside, which is
+	// what nsenter --wd does, has no path there, and getcwd fails.
+	argv := append([]string{"nsenter", "-t", strconv.Itoa(st.PID), "-m", "-n", "--",
+		"sh", "-c", `cd "$1" && shift && exec "$@"`, "labctl", wd, exe}, args[1:]...)
 	env := append(os.Environ(), EnvInside+"="+strconv.Itoa(st.PID))
 	return fmt.Errorf("enter the embedded engine: %w", syscall.Exec(nsenter, argv, env))
 }

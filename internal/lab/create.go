@@ -58,8 +58,7 @@ func createSteps(l *config.Lab) []Step {
 	return append(steps, joinSteps(l, key("swarm init", leader.Name), "install docker")...)
 }
 
-func preflight(_ context.Context, e *Env, say func(string)) (bool, error) {
-	say(string(e.Choice.Provider) + ": " + e.Choice.Reason)
+func preflight(_ context.Context, e *Env, _ func(string)) (bool, error) {
 	if _, err := execLookPath("vagrant"); err != nil {
 		return false, &MissingToolError{Tool: "vagrant"}
 	}
@@ -274,6 +273,9 @@ func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
 	deadline := bootDeadline
 	if e.Choice.Accel == config.AccelTCG {
 		deadline = bootDeadlineTCG
+	}
+	if e.BootWithin > 0 {
+		deadline = e.BootWithin
 	}
 	up := map[string]bool{}
 	ready := func(node string) {

@@ -31,9 +31,14 @@ type Env struct {
 	Cache   string // the user's cache folder, shared by labs
 	Version string // of labctl
 	Force   bool   // consent to remove leftovers that carry the lab's mark
-	Host    remote.Runner
-	Sink    ui.Sink
-	Log     *logrus.Logger
+	// BootWithin bounds `vagrant up`; 0 is bootDeadline or, with software
+	// emulation, bootDeadlineTCG.
+	BootWithin time.Duration
+	Host       remote.Runner
+	// Warnings are what lab.toml gave rise to without being wrong.
+	Warnings []config.Problem
+	Sink     ui.Sink
+	Log      *logrus.Logger
 	// VagrantLog receives all that `vagrant up` prints.
 	VagrantLog io.Writer
 

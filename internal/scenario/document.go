@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/mattn/go-runewidth"
 )
 
 // Document is one parsed scenario.
@@ -97,6 +99,7 @@ type Block struct {
 	Folded      bool   `json:"folded,omitempty"` // inside <details>
 	Script      string `json:"script"`
 
+	info  string // the words of its fence, as written
 	prose string // what stands between the block or heading before and this one
 }
 
@@ -126,6 +129,17 @@ func (d *Document) Chapter(b *Block) string {
 		return ""
 	}
 	return d.Chapters[b.Chapter].Title
+}
+
+// short is the first sentence of the description, cut to a line.
+func (b *Block) short() string {
+	s := b.Description
+	for _, end := range []string{". ", ": ", "。"} {
+		if before, _, found := strings.Cut(s, end); found {
+			s = before + strings.TrimRight(end, ": ")
+		}
+	}
+	return runewidth.Truncate(s, 100, "…")
 }
 
 // Span is a duration that reads as text, such as "1m30s", in JSON.

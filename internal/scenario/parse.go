@@ -224,7 +224,7 @@ func (p *parser) block(n *ast.FencedCodeBlock, f fence, info string) {
 	b := &Block{
 		Index: len(p.doc.Blocks), Line: f.open, EndLine: f.close,
 		Chapter: len(p.doc.Chapters) - 1, Folded: p.details > 0,
-		Script: string(n.Lines().Value(p.src)), prose: strings.Join(p.prose, "\n"),
+		Script: string(n.Lines().Value(p.src)), info: info, prose: strings.Join(p.prose, "\n"),
 	}
 	if len(p.prose) > 0 {
 		b.Description = p.prose[len(p.prose)-1]

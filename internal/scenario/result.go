@@ -67,6 +67,40 @@ type NodeResult struct {
 	Duration time.Duration `json:"duration_ns"`
 }
 
+// Held counts the checks that held, and all of them. Those that are given are
+// no merit of the trainee's and do not count.
+func (r *Result) Held() (held, checks int) {
+	for _, b := range r.Blocks {
+		if b.Kind != Check || b.Given {
+			continue
+		}
+		checks++
+		if b.Verdict == Passed {
+			held++
+		}
+	}
+	return held, checks
+}
+
+// Hint is what a check says to a trainee: why it does not hold, in the words
+// of the first node on which it does not. "" if it holds.
+func (b *BlockResult) Hint() string {
+	for _, n := range b.Nodes {
+		if n.Verdict == Passed {
+			continue
+		}
+		said := lastLine(orSelf(n.Output, n.Stdout+n.Stderr))
+		if said == "" || n.Reason != fmt.Sprintf("exit code %d", n.ExitCode) {
+			said = n.Reason // the output alone would not tell
+		}
+		if len(b.Nodes) > 1 {
+			said = n.Node + ": " + said
+		}
+		return said
+	}
+	return ""
+}
+
 // Failure is the block and node that a run failed at.
 type Failure struct {
 	File     string `json:"file"`

@@ -104,13 +104,10 @@ func (r *run) whole(ctx context.Context) (*Result, error) {
 	}
 	r.res.Interrupted = err != nil
 	if r.res.Stopped != "" {
-		r.o.Keep = true
-		r.res.Kept = true
-	}
-	if r.res.Stopped == "" || r.res.Failure != nil || err != nil {
-		r.cleanups(ctx)
-	} else {
+		r.o.Keep, r.res.Kept = true, true
 		r.closeJournal()
+	} else {
+		r.cleanups(ctx)
 	}
 	if len(r.res.CleanupFailures) > 0 && r.res.Failure == nil && err == nil {
 		r.res.Failure = r.res.CleanupFailures[0]

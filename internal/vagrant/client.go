@@ -19,12 +19,14 @@ import (
 	"labctl/internal/remote"
 )
 
-// Client runs Vagrant for one lab. Short questions go through go-vagrant; Up
-// does not, see up.go.
+// Client runs Vagrant for one lab. ssh-config, whose answer is a text of its
+// own to be read, goes through go-vagrant; the others do not, see run.go.
 type Client struct {
 	Dir      string // folder of the Vagrantfile and of .vagrant
 	Provider config.Provider
 	Log      io.Writer // everything that `vagrant up` prints; nil for nowhere
+
+	grace time.Duration // see patience; 0 is the default
 }
 
 // State is a VM's state.
@@ -42,8 +44,8 @@ const (
 	// queryTimeout bounds status and ssh-config: 2 s when the host is idle.
 	queryTimeout   = 2 * time.Minute
 	destroyTimeout = 5 * time.Minute
-	// grace is what an interrupted Vagrant gets to release its locks.
-	grace = 8 * time.Second
+	// defaultGrace is what an interrupted Vagrant gets to release its locks.
+	defaultGrace = 8 * time.Second
 )
 
 // Error is a Vagrant command that failed.
@@ -149,7 +151,7 @@ type command interface {
 // wait runs a go-vagrant command. It never hands the context to go-vagrant,
 // which would kill Vagrant at once and leave its work half done: Vagrant is
 // interrupted, given a grace, and killed only then.
-func wait(ctx context.Context, name string, cmd command, process func() *os.Process, response *govagrant.ErrorResponse) error {
+func (c *Client) wait(ctx context.Context, name string, cmd command, process func() *os.Process, response *govagrant.ErrorResponse) error {
 	if err := cmd.Start(); err != nil {
 		return &Error{Command: name, Cause: err}
 	}
@@ -162,7 +164,7 @@ func wait(ctx context.Context, name string, cmd command, process func() *os.Proc
 		interrupt(process())
 		select {
 		case <-done:
-		case <-time.After(grace):
+		case <-time.After(c.patience()):
 			_ = process().Kill()
 			// Not waited for: a grandchild can hold the pipe open for ever.
 		}
@@ -195,27 +197,22 @@ func (c *Client) Status(ctx context.Context) (map[string]State, error) {
 	if _, err := os.Stat(filepath.Join(c.Dir, "Vagrantfile")); errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
-	g, err := c.client()
+	out := map[string]State{}
+	err := c.ask(ctx, queryTimeout, "no answer within", func(m message) {
+		if m.kind != "state" || len(m.data) == 0 {
+			return
+		}
+		switch word := m.data[0]; word {
+		case "not_created":
+			out[m.target] = NotCreated
+		case "poweroff", "shutoff", "off":
+			out[m.target] = PowerOff
+		default:
+			out[m.target] = State(word)
+		}
+	}, "status")
 	if err != nil {
 		return nil, err
-	}
-	cmd := g.Status()
-	cmd.Env = c.env()
-	ctx, cancel := context.WithTimeoutCause(ctx, queryTimeout, fmt.Errorf("no answer within %v", queryTimeout))
-	defer cancel()
-	if err := wait(ctx, "status", cmd, func() *os.Process { return cmd.Process }, &cmd.ErrorResponse); err != nil {
-		return nil, err
-	}
-	out := map[string]State{}
-	for name, word := range cmd.Status {
-		switch word {
-		case "not_created":
-			out[name] = NotCreated
-		case "poweroff", "shutoff", "off":
-			out[name] = PowerOff
-		default:
-			out[name] = State(word)
-		}
 	}
 	return out, nil
 }
@@ -231,7 +228,7 @@ func (c *Client) Endpoint(ctx context.Context, n config.Node) (remote.Endpoint, 
 	cmd.MachineName = n.Name
 	ctx, cancel := context.WithTimeoutCause(ctx, queryTimeout, fmt.Errorf("no answer within %v", queryTimeout))
 	defer cancel()
-	if err := wait(ctx, "ssh-config "+n.Name, cmd, func() *os.Process { return cmd.Process }, &cmd.ErrorResponse); err != nil {
+	if err := c.wait(ctx, "ssh-config "+n.Name, cmd, func() *os.Process { return cmd.Process }, &cmd.ErrorResponse); err != nil {
 		return remote.Endpoint{}, err
 	}
 	s, ok := cmd.Configs[n.Name]
@@ -247,14 +244,5 @@ func (c *Client) Endpoint(ctx context.Context, n config.Node) (remote.Endpoint, 
 
 // Destroy destroys every VM of the Vagrantfile.
 func (c *Client) Destroy(ctx context.Context) error {
-	g, err := c.client()
-	if err != nil {
-		return err
-	}
-	cmd := g.Destroy()
-	cmd.Env = c.env()
-	cmd.Force = true
-	ctx, cancel := context.WithTimeoutCause(ctx, destroyTimeout, fmt.Errorf("not done within %v", destroyTimeout))
-	defer cancel()
-	return wait(ctx, "destroy", cmd, func() *os.Process { return cmd.Process }, &cmd.ErrorResponse)
+	return c.ask(ctx, destroyTimeout, "not done within", func(message) {}, "destroy", "--force")
 }

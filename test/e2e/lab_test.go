@@ -161,7 +161,7 @@ func TestLab(t *testing.T) {
 		if r.code != 3 {
 			t.Fatalf("exit code %d, want 3\n%s%s", r.code, r.out, r.err)
 		}
-		for _, want := range []string{"fails.md:22: docker2: did not hold within 3s", "no such thing on this node", "\nFAIL: fails A check that fails: 0 of 1 checks held"} {
+		for _, want := range []string{"fails.md:21: docker2: did not hold within 3s", "no such thing on this node", "\nFAIL: fails A check that fails: 0 of 1 checks held"} {
 			if !strings.Contains(r.out, want) {
 				t.Errorf("no %q in\n%s", want, r.out)
 			}

@@ -145,6 +145,12 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.w.nodes = slices.DeleteFunc(e.w.nodes, func(n swarm.Node) bool { return n.ID == e.info.NodeID })
 		e.info = swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive}
 	default:
+		for _, n := range e.w.nodes {
+			if path == "/nodes/"+n.ID {
+				reply(n)
+				return
+			}
+		}
 		w.WriteHeader(http.StatusNotFound)
 		reply(common.ErrorResponse{Message: "page not found"})
 	}

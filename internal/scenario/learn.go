@@ -1,0 +1,403 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Lesson is what a trainee sees and types while learning.
+type Lesson struct {
+	Out   io.Writer
+	Lines <-chan string // what is typed, line by line; closed at the end of input
+	Style Style         // Hide, Hints and Where are the lesson's own
+	// Name is how the document is called on the command line.
+	Name string
+}
+
+// lookEvery is the pause between two looks at a check that does not hold: a
+// person is typing meanwhile, and each look costs the nodes some work.
+const lookEvery = 3 * time.Second
+
+const learnHelp = `hint      what helps with this chapter
+solution  the commands that do what this chapter asks
+run       type them for me
+page      show this chapter again
+q         leave; what you made stays
+Enter     look again at once
+`
+
+// Learn leads a trainee through the document: it shows a chapter, watches its
+// checks while the trainee types on the nodes, and opens the next one when
+// they hold. Faults and their undoing are labctl's own work. Whoever leaves
+// finds everything standing, but no fault; with Options.From they go on from
+// there. After the last chapter the cleanups run if the trainee wants them.
+// The error is ErrQuit, or tells why ctx ended.
+func Learn(ctx context.Context, d *Document, o Options, l Lesson) (*Result, error) {
+	r, err := newRun(d, o)
+	if err != nil {
+		return nil, err
+	}
+	if o.From != nil {
+		r.adopt(o.From)
+	}
+	t := &teacher{run: r, Lesson: l}
+	err = t.teach(ctx)
+	if err != nil {
+		r.o.Keep, r.res.Kept = true, true
+	}
+	r.cleanups(ctx)
+	if errors.As(err, &r.res.Failure) {
+		err = nil
+	}
+	r.res.Interrupted = err != nil
+	if len(r.res.CleanupFailures) > 0 && r.res.Failure == nil {
+		r.res.Failure = r.res.CleanupFailures[0]
+	}
+	r.finish()
+	return r.res, err
+}
+
+type teacher struct {
+	*run
+	Lesson
+	ran map[int]bool // steps that were run for the trainee
+}
+
+func (t *teacher) say(format string, args ...any) { _, _ = fmt.Fprintf(t.Out, format+"\n", args...) }
+
+func (t *teacher) teach(ctx context.Context) error {
+	t.ran = map[int]bool{}
+	t.say("%s %s\nType on the nodes in another terminal, say `labctl ssh %s`. Here you can type:\n\n%s",
+		t.doc.Head.ID, t.doc.Title(), t.o.Nodes[0].Name, learnHelp)
+	first := -1
+	if t.chapter > 0 {
+		first = t.chapter
+		t.say("You go on from where you were.")
+	}
+	for c := first; c < len(t.doc.Chapters); c++ {
+		t.chapter = c
+		if err := t.teachChapter(ctx, c); err != nil {
+			return err
+		}
+	}
+	return t.end(ctx)
+}
+
+// in lists the blocks of a chapter.
+func (d *Document) in(chapter int) []*Block {
+	return slices.DeleteFunc(slices.Clone(d.Blocks), func(b *Block) bool { return b.Chapter != chapter })
+}
+
+func (t *teacher) teachChapter(ctx context.Context, c int) error {
+	t.page(c, false)
+	blocks := t.doc.in(c)
+	open := false // something for the trainee to do, and no check for it yet
+	for _, b := range blocks {
+		switch b.Kind {
+		case Step, Solve:
+			t.started[b.Index] = true // as far as labctl can know
+			if err := t.record(); err != nil {
+				return err
+			}
+			open = true
+		case Fault, Undo:
+			if b.Kind == Undo && t.undone[b.For] {
+				continue
+			}
+			if f := t.block(ctx, b); f != nil && ctx.Err() == nil {
+				return f
+			}
+		case Check:
+			if err := t.await(ctx, b); err != nil {
+				return err
+			}
+			open = false
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	if !open {
+		return nil
+	}
+	t.say("Nothing checks this one: press Enter when you have done it.")
+	for {
+		line, err := t.typed(ctx)
+		if err != nil {
+			return err
+		}
+		if line == "" {
+			return nil
+		}
+		if err := t.command(ctx, line); err != nil {
+			return err
+		}
+	}
+}
+
+// await watches a check until it holds.
+func (t *teacher) await(ctx context.Context, b *Block) error {
+	t.say("\nWatching: %s", orSelf(b.short(), t.doc.Name(b)))
+	told := ""
+	for {
+		res, line, err := t.look(ctx, b)
+		if err != nil {
+			return err
+		}
+		if res == nil {
+			if err := t.command(ctx, line); err != nil {
+				return err
+			}
+			continue
+		}
+		t.res.Blocks[b.Index] = *res
+		if res.Verdict == Passed {
+			t.took(b, res)
+			t.say("It holds.")
+			for _, n := range res.Nodes {
+				for line := range strings.Lines(strings.TrimSpace(n.Stdout)) {
+					t.say("  %s | %s", n.Node, strings.TrimRight(line, "\n"))
+				}
+			}
+			return nil
+		}
+		if hint := res.Hint(); hint != told {
+			t.say("Not yet: %s", hint)
+			told = hint
+		}
+		pause := time.After(max(b.every(), lookEvery))
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case line, ok := <-t.Lines:
+			if !ok {
+				return ErrQuit
+			}
+			if line = strings.TrimSpace(line); line == "" {
+				told = "" // whoever asks gets an answer
+			} else if err := t.command(ctx, line); err != nil {
+				return err
+			}
+		case <-pause:
+		}
+	}
+}
+
+// look asks a check once. What is typed meanwhile ends the look.
+func (t *teacher) look(ctx context.Context, b *Block) (*BlockResult, string, error) {
+	own, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan BlockResult, 1)
+	go func() { done <- t.sideBySide(own, b, t.once) }()
+	for {
+		select {
+		case res := <-done:
+			if ctx.Err() != nil {
+				return nil, "", context.Cause(ctx)
+			}
+			return &res, "", nil
+		case line, ok := <-t.Lines:
+			if line = strings.TrimSpace(line); ok && line == "" {
+				continue // it is looking
+			}
+			cancel()
+			<-done
+			if !ok {
+				return nil, "", ErrQuit
+			}
+			return nil, line, nil
+		}
+	}
+}
+
+// typed waits for a line.
+func (t *teacher) typed(ctx context.Context) (string, error) {
+	select {
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	case line, ok := <-t.Lines:
+		if !ok {
+			return "", ErrQuit
+		}
+		return strings.TrimSpace(line), nil
+	}
+}
+
+func (t *teacher) command(ctx context.Context, line string) error {
+	switch line {
+	case "q", "quit", "exit":
+		return ErrQuit
+	case "page":
+		t.page(t.chapter, false)
+	case "hint":
+		t.hints()
+	case "solution":
+		t.solution()
+	case "run":
+		t.runChapter(ctx)
+	default:
+		t.say("%q is not known here. You can type:\n\n%s", line, learnHelp)
+	}
+	return nil
+}
+
+// page shows a chapter: its checks are watched, not shown, and its solutions
+// come when they are asked for.
+func (t *teacher) page(c int, hints bool) {
+	from, to := 1, strings.Count(string(t.doc.Source), "\n")+1
+	if c >= 0 {
+		from = t.doc.Chapters[c].Line
+	}
+	if c+1 < len(t.doc.Chapters) {
+		to = t.doc.Chapters[c+1].Line - 1
+	}
+	s := t.Style
+	s.Hints = hints
+	s.Hide = func(b *Block) bool { return b.Kind != Step }
+	s.Where = func(place string) string { return t.where(place) }
+	bar := ""
+	if c >= 0 {
+		bar = fmt.Sprintf(" chapter %d of %d ", c+1, len(t.doc.Chapters))
+	}
+	t.say("\n──%s%s\n", bar, strings.Repeat("─", max(0, min(max(s.Width, 40), 100)-len(bar)-2)))
+	_, _ = io.WriteString(t.Out, t.doc.Page(from, to, s))
+	if vars := t.exports(c); vars != "" {
+		t.say("\nSet the variables that these commands use, wherever you type them:\n\n    export %s", vars)
+	}
+}
+
+// where says on which nodes a place is, in this lab.
+func (t *teacher) where(place string) string {
+	if place == "host" {
+		return "on your own machine"
+	}
+	var names []string
+	for _, n := range pick(place, t.o.Nodes) {
+		names = append(names, n.Name)
+	}
+	return "on " + strings.Join(names, " and ")
+}
+
+// exports are the variables of a chapter's steps with their values, quoted
+// for a shell.
+func (t *teacher) exports(c int) string {
+	var out []string
+	for _, b := range t.doc.in(c) {
+		s, _, err := readScript(b.Script)
+		if b.Kind != Step && b.Kind != Solve || err != nil {
+			continue
+		}
+		for _, u := range s.uses {
+			value, there := t.saved[u.name]
+			if !there {
+				value, there = t.vars[u.name]
+			}
+			set := u.name + "='" + strings.ReplaceAll(value, "'", `'\''`) + "'"
+			if there && !slices.Contains(out, set) {
+				out = append(out, set)
+			}
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func (t *teacher) hints() {
+	found := false
+	for _, h := range t.doc.hints(t.chapter) {
+		s := t.Style
+		s.Hints, s.Hide = true, func(b *Block) bool { return b.Kind == Solve }
+		_, _ = io.WriteString(t.Out, "\n"+t.doc.Page(h[0], h[1], s))
+		found = true
+	}
+	if !found {
+		t.say("This chapter has no hint; `solution` shows the commands.")
+	}
+}
+
+// hints are the lines, from and to, of the <details> of a chapter.
+func (d *Document) hints(chapter int) [][2]int {
+	lines := strings.Split(string(d.Source), "\n")
+	from, to := 1, len(lines)
+	if chapter >= 0 {
+		from = d.Chapters[chapter].Line
+	}
+	if chapter+1 < len(d.Chapters) {
+		to = d.Chapters[chapter+1].Line - 1
+	}
+	var out [][2]int
+	depth := 0
+	for i := from; i <= to; i++ {
+		line := strings.TrimSpace(lines[i-1])
+		if strings.HasPrefix(line, "<details") {
+			if depth == 0 {
+				out = append(out, [2]int{i, to})
+			}
+			depth++
+		}
+		if depth > 0 && strings.HasSuffix(line, "</details>") {
+			if depth--; depth == 0 {
+				out[len(out)-1][1] = i
+			}
+		}
+	}
+	return out
+}
+
+// todo lists the steps and solutions of the chapter.
+func (t *teacher) todo() []*Block {
+	return slices.DeleteFunc(t.doc.in(t.chapter), func(b *Block) bool { return b.Kind != Step && b.Kind != Solve })
+}
+
+func (t *teacher) solution() {
+	for _, b := range t.todo() {
+		t.say("\n  %s:\n%s", t.where(b.Place), indent(b.Script, "    "))
+	}
+	if len(t.todo()) == 0 {
+		t.say("This chapter asks nothing of you: its checks look at what the chapters before have made.")
+	} else if vars := t.exports(t.chapter); vars != "" {
+		t.say("\nwith\n\n    export %s\n\n`run` types this for you.", vars)
+	}
+}
+
+// runChapter runs what the chapter asks of the trainee, up to the first
+// command that fails.
+func (t *teacher) runChapter(ctx context.Context) {
+	if len(t.todo()) == 0 {
+		t.solution()
+	}
+	for _, b := range t.todo() {
+		if t.ran[b.Index] || ctx.Err() != nil {
+			continue
+		}
+		t.say("\n  %s:\n%s", t.where(b.Place), indent(b.Script, "    "))
+		if f := t.block(ctx, b); f != nil {
+			t.say("%s: %s", f.Node, f.Reason)
+			return
+		}
+		t.ran[b.Index] = true
+	}
+}
+
+// end congratulates, and asks whether to tidy up.
+func (t *teacher) end(ctx context.Context) error {
+	held, checks := t.res.Held()
+	t.say("\nThat was the last chapter: %d of %d checks held.", held, checks)
+	if !slices.ContainsFunc(t.doc.Blocks, func(b *Block) bool { return b.Kind == Cleanup }) || t.o.Keep {
+		return nil
+	}
+	t.say("Enter removes what was made; k keeps it.")
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case line := <-t.Lines: // at the end of input: remove
+		if strings.TrimSpace(line) == "k" {
+			t.o.Keep, t.res.Kept = true, true
+		}
+	}
+	return nil
+}
