@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/moby/moby/client"
+
 	"labctl/internal/remote"
 )
 
@@ -21,7 +23,8 @@ var collectScript string
 // Node is a node to be asked for evidence.
 type Node struct {
 	Name   string
-	Runner remote.Runner // nil: there is no connection, recorded as missing
+	Runner remote.Runner  // nil: there is no connection, recorded as missing
+	API    *client.Client // nil: its Docker cannot be reached, recorded as missing
 }
 
 // CollectOptions says how long to wait.
@@ -32,9 +35,11 @@ type CollectOptions struct {
 }
 
 // Collect asks all nodes side by side for what they can tell, and puts it into
-// nodes/NAME/ of r. The node named manager is asked about the swarm as well.
-// What could not be had is recorded in r, a node that does not answer once.
-func Collect(ctx context.Context, r *Run, nodes []Node, manager string, o CollectOptions) {
+// nodes/NAME/ of r: what only the node's system knows by one script, what
+// Docker knows through its API, both at once. Managers are asked about the
+// swarm as well. What could not be had is recorded in r, a node that does not
+// answer once.
+func Collect(ctx context.Context, r *Run, nodes []Node, o CollectOptions) {
 	o.PerItem = cmp.Or(o.PerItem, 20*time.Second)
 	o.PerNode = cmp.Or(o.PerNode, 2*time.Minute)
 	if o.Progress == nil {
@@ -45,7 +50,7 @@ func Collect(ctx context.Context, r *Run, nodes []Node, manager string, o Collec
 		wg.Go(func() {
 			dir := "nodes/" + n.Name
 			o.Progress(n.Name, "gathering evidence")
-			count, err := collect(ctx, r, n, dir, n.Name == manager, o)
+			count, err := collect(ctx, r, n, dir, o)
 			if err != nil {
 				r.Missing(dir, err.Error())
 				o.Progress(n.Name, fmt.Sprintf("%d files of evidence, incomplete: %v", count, err))
@@ -57,24 +62,37 @@ func Collect(ctx context.Context, r *Run, nodes []Node, manager string, o Collec
 	wg.Wait()
 }
 
-func collect(ctx context.Context, r *Run, n Node, dir string, manager bool, o CollectOptions) (int, error) {
-	if n.Runner == nil {
+func collect(ctx context.Context, r *Run, n Node, dir string, o CollectOptions) (int, error) {
+	if n.Runner == nil && n.API == nil {
+		return 0, errors.New("no connection")
+	}
+	ctx, stop := context.WithTimeoutCause(ctx, o.PerNode, fmt.Errorf("no answer within %v", o.PerNode))
+	defer stop()
+	var docker int
+	var wg sync.WaitGroup
+	wg.Go(func() { docker = collectDocker(ctx, r, dir+"/docker", n.API, o.PerItem) })
+	system, err := collectSystem(ctx, r, n.Runner, dir, o)
+	wg.Wait()
+	return system + docker, err
+}
+
+// start runs the script as root if it may: without that some items lack, but
+// not all.
+const start = `[ "$(id -u)" = 0 ] || ! sudo -n true </dev/null 2>/dev/null || exec sudo -n sh -s -- "$@"
+exec sh -s -- "$@"`
+
+// collectSystem runs the script on the node.
+func collectSystem(ctx context.Context, r *Run, node remote.Runner, dir string, o CollectOptions) (int, error) {
+	if node == nil {
 		return 0, errors.New("no connection")
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	ctx, stop := context.WithTimeoutCause(ctx, o.PerNode, fmt.Errorf("no answer within %v", o.PerNode))
-	defer stop()
-
-	role := "worker"
-	if manager {
-		role = "manager"
-	}
 	// A quarter of the time is left for the way and for the last item.
 	total := o.PerNode * 3 / 4
 	archive := &limited{max: maxArchive, full: cancel}
-	res, err := n.Runner.Run(ctx, remote.Command{
-		Argv:   []string{"sh", "-s", "--", role, seconds(o.PerItem), seconds(total)},
+	res, err := node.Run(ctx, remote.Command{
+		Argv:   []string{"sh", "-c", start, "collect", seconds(o.PerItem), seconds(total)},
 		Stdin:  strings.NewReader(collectScript),
 		Stdout: archive,
 	})

@@ -1,17 +1,16 @@
 #!/bin/sh
-# collect.sh ROLE ITEM_SECONDS TOTAL_SECONDS
+# collect.sh ITEM_SECONDS TOTAL_SECONDS
 #
-# Gathers what a node can tell and writes it to standard output as one tar
-# archive, so that it costs one round trip. An item that fails keeps its output
-# and gets a line in missing.tsv: name, tab, reason. Each item has ITEM_SECONDS;
-# after TOTAL_SECONDS no further one is begun, so that what there is arrives.
-# ROLE is manager or worker; only a manager is asked about the swarm.
+# Gathers what only the node's own system knows and writes it to standard
+# output as one tar archive, so that it costs one round trip. An item that
+# fails keeps its output and gets a line in missing.tsv: name, tab, reason.
+# Each item has ITEM_SECONDS; after TOTAL_SECONDS no further one is begun, so
+# that what there is arrives. What Docker knows is asked through its API.
 set +e # an item that fails must not keep the others from being asked
 set -u
 
-role=$1
-limit=$2
-end=$(($(date +%s) + $3))
+limit=$1
+end=$(($(date +%s) + $2))
 
 # Memory rather than disk: a full disk is one of the things to be found out.
 dir=$(mktemp -d /dev/shm/labctl-collect.XXXXXX 2>/dev/null || mktemp -d)
@@ -19,11 +18,7 @@ trap 'rm -rf "$dir"' EXIT
 trap 'exit 130' HUP INT TERM
 cd "$dir" || exit 1
 umask 077
-export LC_ALL=C
-
-# Without sudo some items lack, but not all.
-sudo=
-[ "$(id -u)" = 0 ] || ! sudo -n true </dev/null 2>/dev/null || sudo='sudo -n'
+export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 
 missing() { printf '%s\t%s\n' "$1" "$2" >>missing.tsv; }
 
@@ -38,31 +33,47 @@ item() {
 	fi
 	[ "$left" -lt "$limit" ] || left=$limit
 	code=0
-	# timeout runs below sudo: it may not signal a process of root otherwise.
-	# shellcheck disable=SC2086 # $sudo is two words or none
-	$sudo timeout -k 2 "$left" "$@" </dev/null >"$name" 2>.stderr || code=$?
-	reason=$(head -n 1 .stderr | cut -c 1-300 | tr '\t' ' ')
-	case $name in
-	*.json) ;;
-	*) cat .stderr >>"$name" ;;
-	esac
-	rm -f .stderr
+	timeout -k 2 "$left" "$@" </dev/null >"$name" 2>.stderr || code=$?
+	reason=
+	if [ -s .stderr ]; then
+		reason=$(head -n 1 .stderr | cut -c 1-300 | tr '\t' ' ')
+		case $name in
+		*.json) ;;
+		*) cat .stderr >>"$name" ;;
+		esac
+	fi
 	case $code in
 	0) return 0 ;;
-	124 | 137) missing "$name" "no answer within ${left}s: $*" ;;
+	124 | 137) missing "$name" "no answer within ${left}s" ;;
 	127) missing "$name" "not there: $1" ;;
-	*) missing "$name" "exit code $code: ${reason:-$*}" ;;
+	*) missing "$name" "exit code $code${reason:+: $reason}" ;;
 	esac
 	[ -s "$name" ] || rm -f "$name"
 	return "$code"
 }
 
-# column N FILE: that column of a table, 0 for the last one, without its head.
-column() { [ -f "$2" ] && awk -v n="$1" 'NR > 1 && NR < 50 { print n ? $n : $NF }' "$2"; }
+# within NAME SCRIPT NAMESPACE...: the same for SCRIPT in each of Docker's
+# network namespaces that is there.
+within() {
+	name=$1
+	shift
+	# shellcheck disable=SC2016 # the inner shell's own variables
+	item "$name" sh -c '
+		script=$1
+		shift
+		code=0
+		for ns; do
+			[ -e "$ns" ] || continue
+			echo "# ${ns##*/}"
+			nsenter --net="$ns" sh -c "$script" || code=$?
+		done
+		exit "$code"' sh "$@"
+}
 
 item uname.txt uname -a
 item os-release.txt cat /etc/os-release
 item clock.txt date -u +%Y-%m-%dT%H:%M:%S.%NZ
+item timedatectl.txt timedatectl
 item memory.txt free -m
 item disk.txt df -h
 item ip-addr.json ip -j addr
@@ -70,6 +81,12 @@ item ip-route.json ip -j route
 item ip-neigh.json ip -j neigh
 item sockets.txt ss -lntup
 item iptables.txt iptables-save
+if command -v nft >/dev/null; then item nft.txt nft list ruleset; fi
+# Which tasks a published port and a service's address lead to.
+within ipvs.txt 'if command -v ipvsadm; then ipvsadm -Ln; else cat /proc/net/ip_vs; fi' \
+	/run/docker/netns/ingress_sbox /run/docker/netns/lb_*
+# Behind which node each container of an overlay is.
+within vxlan.txt 'ip -d link show type vxlan; bridge fdb show; ip neigh show' /run/docker/netns/1-*
 item dmesg.txt dmesg
 [ ! -f dmesg.txt ] || { tail -n 300 dmesg.txt >.tail && mv .tail dmesg.txt; }
 item boot.txt systemd-analyze
@@ -78,35 +95,5 @@ item journal-docker.txt journalctl -u docker -u containerd -n 500 --no-pager -o 
 # shellcheck disable=SC2016 # dpkg-query's own variables
 item packages.txt dpkg-query -W -f '${Package}\t${Version}\t${db:Status-Abbrev}\n'
 
-if item docker-version.txt docker version; then
-	item docker-info.txt docker info
-	item docker-ps.txt docker ps -a --no-trunc
-	if item networks.txt docker network ls; then
-		# shellcheck disable=SC2046 # one word an id
-		item networks.json docker network inspect $(column 1 networks.txt)
-	fi
-	for c in $(column 0 docker-ps.txt); do
-		item "container-$c.log" docker logs --timestamps --tail 500 "$c"
-	done
-	if [ "$role" = manager ]; then
-		if item node-ls.txt docker node ls; then
-			# shellcheck disable=SC2046
-			item nodes.json docker node inspect $(column 1 node-ls.txt)
-		fi
-		item service-ls.txt docker service ls
-		services=$(column 2 service-ls.txt)
-		if [ -n "$services" ]; then
-			# shellcheck disable=SC2086 # one word a service
-			item service-ps.txt docker service ps --no-trunc $services
-			# shellcheck disable=SC2086
-			item services.json docker service inspect $services
-		fi
-		for s in $services; do
-			item "service-$s.log" docker service logs --timestamps --no-trunc --tail 500 "$s"
-		done
-	fi
-else
-	missing docker 'docker version failed, so docker was asked nothing else'
-fi
-
+rm -f .stderr
 tar -cf - .

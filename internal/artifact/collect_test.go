@@ -86,6 +86,16 @@ func closed(t *testing.T, r *Run) (files, missing []string) {
 	return files, missing
 }
 
+// closedNoDocker is closed without the lines that say that no node's Docker
+// could be asked.
+func closedNoDocker(t *testing.T, r *Run) (files, missing []string) {
+	t.Helper()
+	files, missing = closed(t, r)
+	return files, slices.DeleteFunc(missing, func(s string) bool {
+		return strings.HasSuffix(s, "/docker: no connection to the Docker engine")
+	})
+}
+
 func TestHostileArchive(t *testing.T) {
 	r := newRun(t, "create")
 	parent := filepath.Dir(filepath.Dir(r.Dir()))
@@ -105,8 +115,8 @@ func TestHostileArchive(t *testing.T) {
 		file("missing.tsv", "boot.txt\texit code 1: not yet\nno tab\n../../x\t"+strings.Repeat("y", 1000)+"\n"),
 		file("last.txt", "last"),
 	)
-	Collect(t.Context(), r, []Node{{"docker1", sends(data, 0, nil)}}, "", CollectOptions{})
-	files, missing := closed(t, r)
+	Collect(t.Context(), r, []Node{{Name: "docker1", Runner: sends(data, 0, nil)}}, CollectOptions{})
+	files, missing := closedNoDocker(t, r)
 	want := []string{
 		"nodes/docker1/good.txt 15", fmt.Sprintf("nodes/docker1/huge.txt %d", maxFile),
 		"nodes/docker1/last.txt 4", "nodes/docker1/link/passwd 15",
@@ -164,16 +174,16 @@ func TestFloods(t *testing.T) {
 	whole := archive(t, file("a.txt", "a"), file("b.txt", strings.Repeat("b", 2000)))
 	r := newRun(t, "create")
 	Collect(t.Context(), r, []Node{
-		{"many", sends(archive(t, many...), 0, nil)},
-		{"endless", endless},
-		{"cut", sends(whole[:2000], 0, nil)},
-		{"garbage", sends(bytes.Repeat([]byte("garbage"), 1000), 0, nil)},
-		{"empty", sends(nil, 0, nil)},
-		{"broken", sends(archive(t, file("x.txt", "x")), 2, nil)},
-		{"lost", sends(whole, 0, errors.New("connection lost"))},
-		{"none", nil},
-	}, "", CollectOptions{})
-	files, missing := closed(t, r)
+		{Name: "many", Runner: sends(archive(t, many...), 0, nil)},
+		{Name: "endless", Runner: endless},
+		{Name: "cut", Runner: sends(whole[:2000], 0, nil)},
+		{Name: "garbage", Runner: sends(bytes.Repeat([]byte("garbage"), 1000), 0, nil)},
+		{Name: "empty", Runner: sends(nil, 0, nil)},
+		{Name: "broken", Runner: sends(archive(t, file("x.txt", "x")), 2, nil)},
+		{Name: "lost", Runner: sends(whole, 0, errors.New("connection lost"))},
+		{Name: "none"},
+	}, CollectOptions{})
+	files, missing := closedNoDocker(t, r)
 	files = slices.DeleteFunc(files, func(s string) bool { return strings.HasPrefix(s, "nodes/many/") })
 	want := []string{
 		"nodes/broken/x.txt 1", "nodes/cut/a.txt 1", "nodes/cut/b.txt 464", "nodes/endless/first.txt 1",
@@ -213,7 +223,7 @@ func TestDeadNode(t *testing.T) {
 	var mu sync.Mutex
 	var progress []string
 	r := newRun(t, "create")
-	Collect(t.Context(), r, []Node{{"docker1", alive}, {"docker2", dead}}, "docker1", CollectOptions{
+	Collect(t.Context(), r, []Node{{Name: "docker1", Runner: alive}, {Name: "docker2", Runner: dead}}, CollectOptions{
 		PerItem: 3 * time.Second, PerNode: 200 * time.Millisecond,
 		Progress: func(node, detail string) {
 			mu.Lock()
@@ -225,14 +235,19 @@ func TestDeadNode(t *testing.T) {
 	if d := cmp.Diff([]string{"nodes/docker1/uname.txt 5"}, files); d != "" {
 		t.Errorf("files (-want +got):\n%s", d)
 	}
-	if d := cmp.Diff([]string{"nodes/docker2: no answer within 200ms"}, missing); d != "" || calls != 1 {
+	want := []string{
+		"nodes/docker1/docker: no connection to the Docker engine",
+		"nodes/docker2: no answer within 200ms",
+		"nodes/docker2/docker: no connection to the Docker engine",
+	}
+	if d := cmp.Diff(want, missing); d != "" || calls != 1 {
 		t.Errorf("asked %d times; missing (-want +got):\n%s", calls, d)
 	}
-	if d := cmp.Diff([]string{"sh", "-s", "--", "manager", "3", "1"}, argv); d != "" {
+	if d := cmp.Diff([]string{"sh", "-c", start, "collect", "3", "1"}, argv); d != "" {
 		t.Errorf("argv (-want +got):\n%s", d)
 	}
 	slices.Sort(progress)
-	want := []string{
+	want = []string{
 		"docker1: 1 files of evidence", "docker1: gathering evidence",
 		"docker2: 0 files of evidence, incomplete: no answer within 200ms", "docker2: gathering evidence",
 	}
@@ -241,37 +256,20 @@ func TestDeadNode(t *testing.T) {
 	}
 }
 
-const fakeDocker = `#!/bin/sh
-case "$*" in
-*--help*) exit 0 ;;
-"version") echo "Version: 20.10.24" ;;
-"info") echo "HTTP Proxy: http://u:passw0rd@proxy:3128"; echo "WARNING: no swap" >&2 ;;
-"ps -a --no-trunc") printf 'CONTAINER ID  IMAGE  NAMES\nabc  toolbox  test01.1.x\ndef  toolbox  test01.2.y\n' ;;
-"network ls") printf 'NETWORK ID  NAME\nn1  bridge\nn2  mynet01\n' ;;
-"network inspect n1 n2") echo '[{"Name":"bridge"},{"Name":"mynet01"}]'; echo warning >&2 ;;
-"logs --timestamps --tail 500 test01.1.x") echo out; echo err >&2 ;;
-"logs --timestamps --tail 500 test01.2.y") echo "Error: no such container" >&2; exit 1 ;;
-"node ls") printf 'ID  HOSTNAME\nid1 *  docker1\nid2  docker2\n' ;;
-"node inspect id1 id2") echo '[]' ;;
-"service ls") printf 'ID  NAME\ns1  test01\n' ;;
-"service ps --no-trunc test01") echo tasks ;;
-"service inspect test01") echo '[]' ;;
-"service logs --timestamps --no-trunc --tail 500 test01") echo "half"; exec sleep 60 ;;
-*) echo "unexpected: docker $*" >&2; exit 64 ;;
-esac
-`
-
-// The script itself, run on this host with a fake docker and no sudo.
+// The script itself, run on this host with fake programs and no sudo.
 func TestScript(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the script is for nodes, which run Linux")
 	}
 	bin := t.TempDir()
-	tools := map[string]string{"docker": fakeDocker}
-	for _, n := range []string{"systemctl", "systemd-analyze", "journalctl", "iptables-save", "ss", "ip", "dmesg", "dpkg-query", "free", "df"} {
+	tools := map[string]string{}
+	for _, n := range []string{"systemctl", "systemd-analyze", "journalctl", "iptables-save", "ss", "ip", "dmesg", "dpkg-query", "free", "df", "timedatectl", "nft", "nsenter"} {
 		tools[n] = "#!/bin/sh\necho " + n + "\n"
 	}
 	tools["systemd-analyze"] = "#!/bin/sh\necho 'Bootup is not yet finished' >&2\nexit 1\n"
+	tools["iptables-save"] = "#!/bin/sh\necho half\nexec sleep 60\n"
+	tools["ip"] = "#!/bin/sh\necho '[]'\necho warning >&2\n"
+	tools["nft"] = "#!/bin/sh\necho rules\necho 'a proxy: http://u:passw0rd@proxy:3128' >&2\n"
 	tools["sudo"] = "#!/bin/sh\nexit 1\n"
 	tools["ss"] = "#!/bin/sh\necho 'timeout: failed to run ss' >&2\nexit 127\n" // as timeout does without ss
 	for n, text := range tools {
@@ -294,33 +292,24 @@ func TestScript(t *testing.T) {
 	})
 	before, _ := filepath.Glob("/dev/shm/labctl-collect.*")
 	r := newRun(t, "create")
-	Collect(t.Context(), r, []Node{{"docker1", local}, {"docker2", local}}, "docker1", CollectOptions{PerItem: time.Second})
+	Collect(t.Context(), r, []Node{{Name: "docker1", Runner: local}}, CollectOptions{PerItem: time.Second})
 	if after, _ := filepath.Glob("/dev/shm/labctl-collect.*"); len(after) > len(before) {
 		t.Errorf("left behind: %v", after)
 	}
-	files, missing := closed(t, r)
+	files, missing := closedNoDocker(t, r)
 
 	var names []string
 	for _, f := range files {
 		name, _, _ := strings.Cut(f, " ")
 		names = append(names, name)
 	}
-	worker := []string{
-		"boot.txt", "clock.txt", "container-test01.1.x.log", "container-test01.2.y.log", "disk.txt", "dmesg.txt",
-		"docker-info.txt", "docker-ps.txt", "docker-version.txt", "failed-units.txt", "ip-addr.json", "ip-neigh.json",
-		"ip-route.json", "iptables.txt", "journal-docker.txt", "memory.txt", "networks.json", "networks.txt",
-		"os-release.txt", "packages.txt", "sockets.txt", "uname.txt",
+	want := []string{
+		"boot.txt", "clock.txt", "disk.txt", "dmesg.txt", "failed-units.txt", "ip-addr.json", "ip-neigh.json",
+		"ip-route.json", "iptables.txt", "ipvs.txt", "journal-docker.txt", "memory.txt", "nft.txt", "os-release.txt",
+		"packages.txt", "sockets.txt", "timedatectl.txt", "uname.txt", "vxlan.txt",
 	}
-	manager := append([]string{
-		"node-ls.txt", "nodes.json", "service-ls.txt", "service-ps.txt", "service-test01.log", "services.json",
-	}, worker...)
-	slices.Sort(manager)
-	var want []string
-	for _, n := range manager {
-		want = append(want, "nodes/docker1/"+n)
-	}
-	for _, n := range worker {
-		want = append(want, "nodes/docker2/"+n)
+	for i := range want {
+		want[i] = "nodes/docker1/" + want[i]
 	}
 	if d := cmp.Diff(want, names); d != "" {
 		t.Errorf("files (-want +got):\n%s", d)
@@ -328,21 +317,16 @@ func TestScript(t *testing.T) {
 
 	want = []string{
 		"nodes/docker1/boot.txt: exit code 1: Bootup is not yet finished",
-		"nodes/docker1/container-test01.2.y.log: exit code 1: Error: no such container",
-		"nodes/docker1/service-test01.log: no answer within 1s: docker service logs --timestamps --no-trunc --tail 500 test01",
+		"nodes/docker1/iptables.txt: no answer within 1s",
 		"nodes/docker1/sockets.txt: not there: ss",
-		"nodes/docker2/boot.txt: exit code 1: Bootup is not yet finished",
-		"nodes/docker2/container-test01.2.y.log: exit code 1: Error: no such container",
-		"nodes/docker2/sockets.txt: not there: ss",
 	}
 	if d := cmp.Diff(want, missing); d != "" {
 		t.Errorf("missing (-want +got):\n%s", d)
 	}
 	for name, want := range map[string]string{
-		"docker-info.txt":          "HTTP Proxy: http://u:[redacted]@proxy:3128\nWARNING: no swap\n",
-		"networks.json":            `[{"Name":"bridge"},{"Name":"mynet01"}]` + "\n",
-		"container-test01.1.x.log": "out\nerr\n",
-		"service-test01.log":       "half\n",
+		"nft.txt":      "rules\na proxy: http://u:[redacted]@proxy:3128\n",
+		"ip-addr.json": "[]\n",
+		"iptables.txt": "half\n",
 	} {
 		if got := read(t, filepath.Join(r.Dir(), "nodes/docker1", name)); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
@@ -355,7 +339,7 @@ func TestScriptTimeIsOver(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the script is for nodes, which run Linux")
 	}
-	cmd := exec.Command("sh", "-s", "--", "worker", "1", "0")
+	cmd := exec.Command("sh", "-s", "--", "1", "0")
 	cmd.Stdin = strings.NewReader(collectScript)
 	out, err := cmd.Output()
 	if err != nil {
@@ -370,7 +354,7 @@ func TestScriptTimeIsOver(t *testing.T) {
 		t.Errorf("%d missing: %q", len(missing), missing)
 	}
 	for _, m := range missing {
-		if !strings.HasSuffix(m, ": not begun: the time for this node was over") && !strings.HasPrefix(m, "nodes/docker1/docker: ") {
+		if !strings.HasSuffix(m, ": not begun: the time for this node was over") {
 			t.Errorf("missing: %s", m)
 		}
 	}

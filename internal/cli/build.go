@@ -138,6 +138,10 @@ func (a *app) engineStop(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !e.Engine().Exists() {
+		_, _ = fmt.Fprintln(a.streams.Err, "this lab has no embedded engine: nothing to stop")
+		return nil
+	}
 	if err := e.Engine().Stop(ctx); err != nil {
 		return err
 	}

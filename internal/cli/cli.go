@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -56,6 +57,9 @@ type app struct {
 	configFile string
 	progress   string
 	verbose    bool
+
+	second      chan struct{} // closed by a second signal, if takesSecond
+	takesSecond atomic.Bool
 }
 
 // usageError is a wrong command line.
@@ -75,28 +79,42 @@ var errInterrupted = errors.New("interrupted")
 
 // Run runs labctl with args, args[0] being the program's name, and returns
 // its exit code. A first SIGINT or SIGTERM ends ctx and lets every command
-// leave in order; a second one ends the process at once.
+// leave in order; the next one ends the process at once, or, where a command
+// does long work on leaving, tells it to stop that.
 func Run(ctx context.Context, args []string, s Streams) int {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
+	a := &app{args: args, streams: s, second: make(chan struct{})}
+	left := make(chan struct{})
+	defer close(left)
 	go func() {
-		if _, ok := <-signals; ok {
-			signal.Stop(signals) // the next one has its default effect
-			cancel(errInterrupted)
+		defer signal.Stop(signals) // the next one has its default effect
+		select {
+		case <-signals:
+		case <-left:
+			return
+		}
+		cancel(errInterrupted)
+		if !a.takesSecond.Load() {
+			return
+		}
+		select {
+		case <-signals:
+			close(a.second)
+		case <-left:
 		}
 	}()
 
-	a := &app{args: args, streams: s}
 	root := a.root()
 	root.SetArgs(args[1:])
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	err := root.ExecuteContext(ctx)
-	if context.Cause(ctx) == errInterrupted && err != nil {
+	if context.Cause(ctx) == errInterrupted && err != nil && !errors.As(err, new(exitError)) {
 		err = errInterrupted
 	}
 	return a.report(err)
@@ -152,7 +170,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.initCommand(), a.validateCommand(), a.renderCommand(),
 		a.createCommand(), a.statusCommand(), a.sshCommand(), a.execCommand(),
-		a.scenarioCommand(), a.swarmCommand(), a.destroyCommand(),
+		a.scenarioCommand(), a.diagnoseCommand(), a.swarmCommand(), a.destroyCommand(),
 		a.boxCommand(), a.bundleCommand(), a.engineCommand(),
 	)
 	wrapArgs(root)

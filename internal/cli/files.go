@@ -52,7 +52,7 @@ func (a *app) validateCommand() *cobra.Command {
 
 func (a *app) validate() error {
 	l, warnings, err := a.load()
-	a.warn(a.streams.Err, warnings)
+	printWarnings(a.streams.Err, warnings)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (a *app) validate() error {
 	return nil
 }
 
-func (a *app) warn(w io.Writer, warnings []config.Problem) {
+func printWarnings(w io.Writer, warnings []config.Problem) {
 	for _, p := range warnings {
 		_, _ = fmt.Fprintf(w, "warning: %s\n", p)
 	}

@@ -112,7 +112,7 @@ func (a *app) create(ctx context.Context, force bool, bootTimeout time.Duration)
 		}
 	}()
 	if !inside {
-		a.warn(s.ui, e.Warnings)
+		printWarnings(s.ui, e.Warnings)
 		_, _ = fmt.Fprintf(s.ui, "provider %s: %s\n", e.Choice.Provider, e.Choice.Reason)
 		if err := e.PrepareHost(ctx); err != nil {
 			return err
@@ -174,7 +174,7 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 	}
 	for _, n := range st.Nodes {
 		if n.Error != "" {
-			_, _ = fmt.Fprintf(a.streams.Err, "warning: %s: %s\n", n.Name, n.Error)
+			_, _ = fmt.Fprintf(a.streams.Err, "warning: %s: %s\n", n.Name, strings.TrimPrefix(n.Error, n.Name+": "))
 		}
 	}
 	return nil

@@ -6,26 +6,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	labassets "labctl"
 	"labctl/internal/lab"
 	"labctl/internal/scenario"
 	"labctl/internal/ui"
 )
 
-// scenarioFlags are the options of a run.
+// scenarioFlags are the options of the ways to take a document.
 type scenarioFlags struct {
 	set       []string
-	keep      bool
+	lang      string
 	allowHost bool
+	keep      bool
+	step      bool
+	to        string
+	json      bool
 }
 
 func (a *app) scenarioCommand() *cobra.Command {
@@ -37,222 +36,139 @@ func (a *app) scenarioCommand() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE:  func(cmd *cobra.Command, args []string) error { return a.scenario(cmd.Context(), args[0], f) },
 	}
-	cmd.Flags().StringArrayVar(&f.set, "set", nil, "override a parameter: KEY=VALUE; may be given several times")
+	all := cmd.PersistentFlags()
+	all.StringArrayVar(&f.set, "set", nil, "override a parameter: KEY=VALUE; may be given several times")
+	all.StringVar(&f.lang, "lang", "", "the language of the documents that labctl brings: en, ja; default: as LC_ALL or LANG say")
+	all.BoolVar(&f.allowHost, "allow-host", false, "let a document that labctl did not bring run its @host blocks on this machine")
 	cmd.Flags().BoolVar(&f.keep, "keep", false, "leave what the scenario made: no cleanup")
-	cmd.Flags().BoolVar(&f.allowHost, "allow-host", false, "let a document that labctl did not bring run its @host blocks on this machine")
+	cmd.Flags().BoolVar(&f.step, "step", false, "show each block before it runs, and wait for Enter")
+	cmd.Flags().StringVar(&f.to, "to", "", "stop where the chapter of this heading begins, with everything standing")
+
+	way := func(use, short string, args cobra.PositionalArgs, do func(context.Context, []string) error) *cobra.Command {
+		return &cobra.Command{Use: use, Short: short, Args: args,
+			RunE: func(cmd *cobra.Command, args []string) error { return do(cmd.Context(), args) }}
+	}
+	one := func(use, short string, do func(context.Context, string, scenarioFlags) error) *cobra.Command {
+		return way(use, short, cobra.ExactArgs(1), func(ctx context.Context, args []string) error { return do(ctx, args[0], f) })
+	}
+	learn := one("learn NAME|FILE.md", "Take it yourself: you type, labctl shows the chapters and watches the checks", a.scenarioLearn)
+	learn.Flags().BoolVar(&f.keep, "keep", false, "leave what was made at the end, without asking")
+	check := one("check NAME|FILE.md", "Ask the checks once, on the lab as it is: a score", a.scenarioCheck)
+	check.Flags().BoolVar(&f.json, "json", false, "print JSON")
+	list := way("list", "List the scenarios that labctl brings", cobra.NoArgs,
+		func(context.Context, []string) error { return a.scenarioList(f) })
+	list.Flags().BoolVar(&f.json, "json", false, "print JSON")
+	var forget bool
+	cleanup := way("cleanup", "Undo and remove what runs have left that were killed or kept", cobra.NoArgs,
+		func(ctx context.Context, _ []string) error { return a.scenarioCleanup(ctx, forget) })
+	cleanup.Flags().BoolVar(&forget, "forget", false, "forget what stands instead of removing it")
 	cmd.AddCommand(
-		&cobra.Command{
-			Use: "list", Short: "List the scenarios that labctl brings", Args: cobra.NoArgs,
-			RunE: func(*cobra.Command, []string) error { return a.scenarioList() },
-		},
-		&cobra.Command{
-			Use: "show NAME|FILE.md", Short: "Print a scenario's document", Args: cobra.ExactArgs(1),
-			RunE: func(_ *cobra.Command, args []string) error { return a.scenarioShow(args[0]) },
-		},
-		&cobra.Command{
-			Use: "lint FILE.md...", Short: "Check documents without running them", Args: cobra.MinimumNArgs(1),
-			RunE: func(_ *cobra.Command, args []string) error { return a.scenarioLint(args) },
-		},
+		learn, check,
+		one("test NAME|FILE.md", "For authors: prove that every check can fail, and that nothing is left behind", a.scenarioTest),
+		way("all", "Run all that labctl brings, one after the other", cobra.NoArgs,
+			func(ctx context.Context, _ []string) error { return a.scenarioAll(ctx, f) }),
+		list,
+		one("show NAME|FILE.md", "Print a scenario's document",
+			func(_ context.Context, arg string, f scenarioFlags) error { return a.scenarioShow(arg, f) }),
+		way("lint FILE.md...", "Check documents without running them", cobra.MinimumNArgs(1),
+			func(_ context.Context, args []string) error { return a.scenarioLint(args, f) }),
+		way("new NAME", "Write a document to start from", cobra.ExactArgs(1),
+			func(_ context.Context, args []string) error { return a.scenarioNew(args[0]) }),
+		cleanup,
 	)
 	return cmd
 }
 
-// document is a scenario's text and where it came from.
-type document struct {
-	name    string // as in lab.toml's [scenario.NAME]
-	file    string // for messages
-	source  []byte
-	outside bool // not one that labctl brings
-}
-
-// find reads the document of a name or path.
-func find(arg string) (document, error) {
-	if strings.HasSuffix(arg, ".md") || strings.ContainsAny(arg, `/\`) {
-		src, err := os.ReadFile(arg)
-		if err != nil {
-			return document{}, &usageError{err}
-		}
-		return document{name: strings.TrimSuffix(path.Base(arg), ".md"), file: arg, source: src, outside: true}, nil
-	}
-	src, err := labassets.Files.ReadFile("scenarios/" + arg + ".md")
-	if errors.Is(err, fs.ErrNotExist) {
-		names, lerr := shipped()
-		if lerr != nil {
-			return document{}, lerr
-		}
-		return document{}, &usageError{fmt.Errorf("no scenario %q: there is %s; a path to a document works too", arg, strings.Join(names, ", "))}
-	}
-	return document{name: arg, file: arg + ".md", source: src}, err
-}
-
-// shipped lists the names of the scenarios in the binary.
-func shipped() ([]string, error) {
-	files, err := fs.Glob(labassets.Files, "scenarios/*.md")
-	if err != nil {
-		return nil, err
-	}
-	for i, f := range files {
-		files[i] = strings.TrimSuffix(path.Base(f), ".md")
-	}
-	return files, nil
-}
-
-func (a *app) scenarioList() error {
-	names, err := shipped()
+// scenario runs one document.
+func (a *app) scenario(ctx context.Context, arg string, f scenarioFlags) error {
+	doc, err := a.document(ctx, arg, f)
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(a.streams.Out, 0, 0, 2, ' ', 0)
-	for _, name := range names {
-		doc, err := find(name)
-		if err != nil {
-			return err
-		}
-		d, _, err := scenario.Load(doc.file, doc.source)
-		if err != nil {
-			return err
-		}
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%d min\n", name, d.Head.ID, d.Title(), d.Head.Minutes)
-	}
-	return w.Flush()
-}
-
-func (a *app) scenarioShow(arg string) error {
-	doc, err := find(arg)
+	st, err := a.stage(ctx, "scenario "+arg, doc.name)
 	if err != nil {
 		return err
 	}
-	_, err = a.streams.Out.Write(doc.source)
-	return err
+	defer st.close()
+	r, err := st.run(ctx, doc, f)
+	if err != nil {
+		return err
+	}
+	return r.code()
 }
 
-func (a *app) scenarioLint(args []string) error {
-	var errs []error
-	for _, arg := range args {
-		doc, err := find(arg)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		_, warnings, err := scenario.Load(doc.file, doc.source)
-		for _, w := range warnings {
-			w.Warning = false // said first, as everywhere
-			_, _ = fmt.Fprintf(a.streams.Err, "warning: %s\n", w)
-		}
-		if err != nil {
-			errs = append(errs, &usageError{err})
-			continue
-		}
-		a.printf("%s: ok\n", doc.file)
+// outcome is how a run ended, for the exit code.
+type outcome struct{ *scenario.Result }
+
+func (o outcome) code() error {
+	switch {
+	case o.Interrupted:
+		return exitError(exitInterrupted)
+	case o.Passed, o.Stopped != "":
+		return nil
+	case o.Failure == nil: // a person left blocks out: not judged
+		return exitError(exitInterrupted)
 	}
-	return errors.Join(errs...)
+	return exitError(exitCheck)
 }
 
-// parseSet reads the KEY=VALUE words of --set.
-func parseSet(words []string) (map[string]string, error) {
-	out := map[string]string{}
-	for _, w := range words {
-		k, v, ok := strings.Cut(w, "=")
-		if !ok || k == "" {
-			return nil, &usageError{fmt.Errorf("--set %s: want KEY=VALUE", w)}
-		}
-		out[k] = v
+// run runs a document in a session of its own.
+func (st *stage) run(ctx context.Context, doc *document, f scenarioFlags) (out outcome, err error) {
+	a := st.a
+	if f.step && a.progress == "auto" {
+		a.progress = "plain" // a board and a prompt do not share a terminal
 	}
+	s, err := a.begin(st.e, "scenario-"+doc.name, true)
+	if err != nil {
+		return out, err
+	}
+	defer func() {
+		// The code is for the caller; here it only says that it failed.
+		failure := err
+		if err == nil {
+			failure = out.code()
+		}
+		ended := s.end(ctx, failure, true)
+		if !errors.As(ended, new(exitError)) {
+			err = ended
+		}
+	}()
+	o, err := st.options(doc, f)
+	if err != nil {
+		return out, err
+	}
+	o.Event, o.Output = st.e.Event, ui.Above(s.ui, a.streams.Out)
+	o.Keep, o.To = f.keep, f.to
+	for _, w := range doc.warnings {
+		st.e.Log.Warn(w.String())
+	}
+	if f.step {
+		o.Before = a.stepper(doc.d, o)
+	}
+	r, err := scenario.Run(ctx, doc.d, o)
+	if r == nil {
+		return out, asUsage(err)
+	}
+	out.Result = r
+	if err := s.keepResult(doc.d, r); err != nil {
+		return out, err
+	}
+	a.verdict(o.Output, doc, r)
 	return out, nil
 }
 
-// hostConsentError is a document from outside that would run on this machine.
-type hostConsentError struct {
-	file  string
-	lines []string
-}
-
-func (e *hostConsentError) Error() string {
-	return fmt.Sprintf("%s has blocks that run on this machine, not on a node: line %s", e.file, strings.Join(e.lines, ", "))
-}
-
-func (e *hostConsentError) Hint() string {
-	return "read them; if you trust them, add --allow-host"
-}
-
-func (a *app) scenario(ctx context.Context, arg string, f scenarioFlags) (err error) {
-	set, err := parseSet(f.set)
-	if err != nil {
-		return err
-	}
-	doc, err := find(arg)
-	if err != nil {
-		return err
-	}
-	// Refused before anything is touched.
-	d, warnings, err := scenario.Load(doc.file, doc.source)
-	if err != nil {
+// asUsage marks what is wrong with a document or with what it was given.
+func asUsage(err error) error {
+	var problems *scenario.Problems
+	if errors.As(err, &problems) {
 		return &usageError{err}
 	}
-	if doc.outside && !f.allowHost {
-		refusal := &hostConsentError{file: doc.file}
-		for _, b := range d.Blocks {
-			if b.Place == "host" {
-				refusal.lines = append(refusal.lines, fmt.Sprint(b.Line))
-			}
-		}
-		if refusal.lines != nil {
-			return &usageError{refusal}
-		}
-	}
-	e, _, err := a.connected(ctx)
-	if err != nil {
-		return err
-	}
-	defer e.Close()
-	lock, err := lab.TakeLock(e.StateDir(), "scenario "+arg)
-	if err != nil {
-		return err
-	}
-	defer lock.Release()
-	s, err := a.begin(e, "scenario-"+doc.name, true)
-	if err != nil {
-		return err
-	}
-	defer func() { err = s.end(ctx, err, true) }()
-	for _, w := range warnings {
-		e.Log.Warn(w.String())
-	}
-
-	o := scenario.Options{
-		Lab: e.Lab.Name, Host: e.Host, Set: set, Config: e.Lab.Scenario[doc.name], Keep: f.keep,
-		Event: e.Sink.Event, Output: ui.Above(s.ui, a.streams.Out),
-	}
-	for _, n := range e.Lab.Nodes {
-		o.Nodes = append(o.Nodes, scenario.Node{Name: n.Name, Role: n.Role, LabIP: n.IP, Runner: e.Runner(n.Name)})
-	}
-	r, err := scenario.Run(ctx, d, o)
-	if r == nil {
-		var problems *scenario.Problems
-		if errors.As(err, &problems) {
-			err = &usageError{err}
-		}
-		return err
-	}
-	if werr := s.keepResult(d, r); werr != nil {
-		err = errors.Join(err, werr)
-	}
-	if err != nil {
-		return err
-	}
-	a.verdict(o.Output, d, r)
-	if !r.Passed {
-		return exitError(exitCheck)
-	}
-	return nil
+	return err
 }
 
 // keepResult writes the run's own record.
 func (s *session) keepResult(d *scenario.Document, r *scenario.Result) error {
-	s.verdict = "FAIL"
-	if r.Passed {
-		s.verdict = "PASS"
-	}
+	s.verdict = r.Word()
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
@@ -261,25 +177,68 @@ func (s *session) keepResult(d *scenario.Document, r *scenario.Result) error {
 }
 
 // verdict prints how a run ended.
-func (a *app) verdict(w io.Writer, d *scenario.Document, r *scenario.Result) {
+func (a *app) verdict(w io.Writer, doc *document, r *scenario.Result) {
 	if r.Failure != nil {
 		_, _ = fmt.Fprintf(w, "\n%s\n", r.Failure.Answers())
 	}
 	for _, f := range r.CleanupFailures {
 		_, _ = fmt.Fprintf(w, "cleanup failed: %s\n", f.Error())
 	}
-	word := "FAIL"
-	if r.Passed {
-		word = "PASS"
+	held, checks := r.Held()
+	_, _ = fmt.Fprintf(w, "\n%s: %s %s: %d of %d checks held, %v\n", r.Word(), r.ID, r.Title, held, checks, r.Duration.Round(time.Second))
+	switch {
+	case len(r.CleanupFailures) > 0:
+		_, _ = fmt.Fprintln(w, "not everything was removed: `labctl scenario cleanup` tries again")
+	case r.Stopped != "":
+		_, _ = fmt.Fprintf(w, "stopped before %q; go on with `labctl scenario learn %s`, remove what stands with `labctl scenario cleanup`\n", r.Stopped, doc.arg)
+	case r.Kept:
+		_, _ = fmt.Fprintln(w, "everything was kept: `labctl scenario cleanup` removes it")
 	}
-	checks, held := 0, 0
-	for _, b := range r.Blocks {
-		if b.Kind == scenario.Check {
-			checks++
-			if b.Verdict == scenario.Passed {
-				held++
-			}
-		}
+}
+
+// stage is a lab on which a document is taken.
+type stage struct {
+	a     *app
+	e     *lab.Env
+	nodes []scenario.Node
+	lock  *lab.Lock
+}
+
+func (st *stage) close() {
+	if st.lock != nil {
+		st.lock.Release()
 	}
-	_, _ = fmt.Fprintf(w, "\n%s: %s %s: %d of %d checks held, %v\n", word, d.Head.ID, d.Title(), held, checks, r.Duration.Round(time.Second))
+	st.e.Close()
+}
+
+// stage connects to all nodes and takes the lab's lock for a document of that
+// name. It is refused while an earlier run's faults stand, or its own work.
+func (a *app) stage(ctx context.Context, command, name string) (*stage, error) {
+	e, _, err := a.connected(ctx)
+	if err != nil {
+		return nil, err
+	}
+	st := &stage{a: a, e: e}
+	for _, n := range e.Lab.Nodes {
+		st.nodes = append(st.nodes, scenario.Node{Name: n.Name, Role: n.Role, LabIP: n.IP, Runner: e.Runner(n.Name)})
+	}
+	if st.lock, err = lab.TakeLock(e.StateDir(), command); err == nil {
+		err = st.refuseLeftovers(name)
+	}
+	if err != nil {
+		st.close()
+		return nil, err
+	}
+	a.takesSecond.Store(true)
+	return st, nil
+}
+
+// options are those that every way shares.
+func (st *stage) options(doc *document, f scenarioFlags) (scenario.Options, error) {
+	set, err := parseSet(f.set)
+	self, _ := os.Executable() // where that is unknown, $LABCTL is not set
+	return scenario.Options{
+		Lab: st.e.Lab.Name, Nodes: st.nodes, Host: st.e.Host, Labctl: self, LabFile: st.a.configFile, Set: set, Config: st.e.Lab.Scenario[doc.name],
+		Journal: st.journal(doc.name), Abort: st.a.second,
+	}, err
 }

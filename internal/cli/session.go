@@ -194,11 +194,14 @@ func (s *session) collect(ctx context.Context) {
 		if c := s.e.Runner(n.Name); c != nil {
 			node.Runner = c
 		}
+		if api, err := s.e.API(n); err == nil {
+			node.API = api
+		}
 		nodes = append(nodes, node)
 	}
-	artifact.Collect(ctx, s.run, nodes, s.e.Lab.Managers()[0].Name, artifact.CollectOptions{
+	artifact.Collect(ctx, s.run, nodes, artifact.CollectOptions{
 		Progress: func(node, detail string) {
-			s.e.Sink.Event(ui.Event{Time: time.Now(), Node: node, Step: "evidence", State: ui.Progress, Detail: detail})
+			s.e.Event(ui.Event{Time: time.Now(), Node: node, Step: "evidence", State: ui.Progress, Detail: detail})
 		},
 	})
 	if data, err := os.ReadFile(filepath.Join(s.e.StateDir(), "Vagrantfile")); err == nil {

@@ -26,12 +26,13 @@ type Status struct {
 	Dir       string    `json:"dir"`
 }
 
-// record is engine.json: written by the supervisor when libvirtd answers,
-// removed when it ends.
+// record is engine.json: written by the supervisor before it starts anything,
+// so that whatever it leaves can be found, and removed when it ends.
 type record struct {
 	PID     int       `json:"pid"`
 	NetNS   string    `json:"netns"`
 	Started time.Time `json:"started"`
+	Ready   bool      `json:"ready"` // libvirtd answers
 }
 
 // EnvInside is set for a labctl that runs inside the engine's namespaces; it
@@ -63,4 +64,16 @@ func (e Embedded) read() (record, bool, error) {
 		return r, false, fmt.Errorf("%s: %w", e.recordFile(), err)
 	}
 	return r, true, nil
+}
+
+func (e Embedded) write(r record) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	tmp := e.recordFile() + ".new"
+	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, e.recordFile())
 }

@@ -114,10 +114,10 @@ func (e Embedded) Status() (Status, error) {
 		return st, err
 	}
 	st.NetNS = r.NetNS
-	for _, p := range inNamespace(r.NetNS) {
+	for _, p := range e.members(r) {
 		st.Processes = append(st.Processes, fmt.Sprintf("%d %s", p.pid, p.name))
 	}
-	if netns(r.PID) == r.NetNS {
+	if r.Ready && e.member(r, r.PID) {
 		st.Running, st.PID, st.Started = true, r.PID, r.Started
 	}
 	return st, nil
@@ -134,21 +134,25 @@ func (e Embedded) Stop(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	// The supervisor first: it ends its children in the right order.
-	if netns(r.PID) == r.NetNS {
-		_ = syscall.Kill(r.PID, syscall.SIGTERM)
-	}
 	spare := ancestors()
+	asked := map[int]bool{}
 	begin := time.Now()
 	for {
+		// The supervisor ends the others, which are its children. Only where
+		// it was killed they are asked one by one.
+		supervised := e.member(r, r.PID)
 		var left []string
-		for _, p := range inNamespace(r.NetNS) {
+		for _, p := range e.members(r) {
 			if slices.Contains(spare, p.pid) {
 				continue
 			}
 			left = append(left, fmt.Sprintf("%d %s", p.pid, p.name))
-			if time.Since(begin) > 2*stopGrace {
+			switch {
+			case time.Since(begin) > 2*stopGrace:
 				_ = syscall.Kill(p.pid, syscall.SIGKILL)
+			case !asked[p.pid] && (!supervised || p.pid == r.PID):
+				asked[p.pid] = true
+				_ = syscall.Kill(p.pid, syscall.SIGTERM)
 			}
 		}
 		if len(left) == 0 {
@@ -172,7 +176,7 @@ func (e Embedded) Stop(ctx context.Context) error {
 // Inside says whether this process already runs inside the engine.
 func (e Embedded) Inside() bool {
 	r, ok, err := e.read()
-	return err == nil && ok && netns(os.Getpid()) == r.NetNS
+	return err == nil && ok && e.member(r, os.Getpid())
 }
 
 // Enter replaces this process by labctl with the same arguments inside the
@@ -210,16 +214,30 @@ type process struct {
 	name string
 }
 
-// inNamespace lists the processes of a network namespace, "" has none.
-func inNamespace(ns string) []process {
-	if ns == "" || ns == netns(1) {
-		return nil // never the host's own
+// member says whether a process lives in this engine. The kernel gives the
+// number of a namespace that has gone to a new one, after a reboot surely, and
+// then the record's would be a container's or another lab's: so the process
+// must also see this very engine's folder at /run/libvirt.
+func (e Embedded) member(r record, pid int) bool {
+	ns := netns(pid)
+	if ns == "" || ns != r.NetNS || ns == netns(1) {
+		return false // never the host's own
 	}
+	own, err := os.Stat(filepath.Join(e.Dir, "run"))
+	if err != nil {
+		return false
+	}
+	seen, err := os.Stat(fmt.Sprintf("/proc/%d/root%s", pid, private["run"]))
+	return err == nil && os.SameFile(own, seen)
+}
+
+// members lists the processes that live in this engine.
+func (e Embedded) members(r record) []process {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	var out []process
 	for _, d := range dirs {
 		pid, err := strconv.Atoi(filepath.Base(d))
-		if err != nil || netns(pid) != ns {
+		if err != nil || !e.member(r, pid) {
 			continue
 		}
 		comm, _ := os.ReadFile(filepath.Join(d, "comm"))

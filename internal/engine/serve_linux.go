@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -59,9 +58,13 @@ func (e Embedded) Serve(ctx context.Context) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the reaper of the engine's processes: %w", err)
 	}
-	defer e.endAll()
+	self := record{PID: os.Getpid(), NetNS: netns(os.Getpid()), Started: time.Now().UTC()}
+	if err := e.write(self); err != nil {
+		return err
+	}
 	reaper := newReaper()
-	defer reaper.stop()
+	defer reaper.stop() // after endAll, which waits for what it ends
+	defer e.endAll()
 	died := make(chan error, 2)
 	for _, name := range []string{"virtlogd", "libvirtd"} {
 		// Neither -d nor a context: the order in which they end is endAll's.
@@ -78,15 +81,8 @@ func (e Embedded) Serve(ctx context.Context) error {
 	if err := answer(ctx, died); err != nil {
 		return err
 	}
-	data, err := json.Marshal(record{PID: os.Getpid(), NetNS: netns(os.Getpid()), Started: time.Now().UTC()})
-	if err != nil {
-		return err
-	}
-	tmp := e.recordFile() + ".new"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, e.recordFile()); err != nil {
+	self.Ready = true
+	if err := e.write(self); err != nil {
 		return err
 	}
 	select {

@@ -9,15 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	"labctl/internal/box"
 	"labctl/internal/config"
 	"labctl/internal/dockerapi"
 	"labctl/internal/provision"
-	"labctl/internal/remote"
 	"labctl/internal/swarm"
 	"labctl/internal/vagrant"
 )
@@ -176,132 +173,6 @@ func render(_ context.Context, e *Env, _ func(string)) (bool, error) {
 		return false, nil
 	}
 	return true, writeFile(name, want)
-}
-
-// bootRun is the one `vagrant up` that the boot steps of all nodes share.
-type bootRun struct {
-	once    sync.Once
-	running map[string]bool          // before this run
-	ready   map[string]chan struct{} // closed when Vagrant is done with the node
-	done    chan struct{}            // closed when Vagrant has ended
-	err     error                    // why, valid after done
-	mu      sync.Mutex
-	say     map[string]func(string)
-}
-
-// boot waits for its node; the first one to come starts Vagrant for all.
-func boot(n config.Node) func(context.Context, *Env, func(string)) (bool, error) {
-	return func(ctx context.Context, e *Env, say func(string)) (bool, error) {
-		b := &e.boot
-		b.mu.Lock()
-		if b.say == nil {
-			b.say = map[string]func(string){}
-		}
-		b.say[n.Name] = say
-		b.mu.Unlock()
-		b.once.Do(func() { b.start(ctx, e) })
-		select {
-		case <-b.ready[n.Name]:
-		case <-b.done:
-			select {
-			case <-b.ready[n.Name]: // both at once: it is up
-			default:
-				if b.err == nil {
-					return false, errors.New("vagrant up ended without a word about this node")
-				}
-				return false, b.err
-			}
-		}
-		return !b.running[n.Name], nil
-	}
-}
-
-// Boot deadlines for a whole lab: booting takes about a minute a pair of
-// nodes, several times that without KVM; downloading a public box can take
-// most of the rest.
-const (
-	bootDeadline    = 15 * time.Minute
-	bootDeadlineTCG = 30 * time.Minute
-)
-
-func (b *bootRun) start(ctx context.Context, e *Env) {
-	b.done = make(chan struct{})
-	b.ready = map[string]chan struct{}{}
-	b.running = map[string]bool{}
-	for _, n := range e.Lab.Nodes {
-		b.ready[n.Name] = make(chan struct{})
-	}
-	states, err := e.Vagrant().Status(ctx)
-	if err != nil {
-		b.err = err
-		close(b.done)
-		return
-	}
-	var names []string
-	for _, n := range e.Lab.Nodes {
-		if states[n.Name] == vagrant.Running {
-			b.running[n.Name] = true
-			close(b.ready[n.Name])
-			continue
-		}
-		names = append(names, n.Name)
-		if states[n.Name] == vagrant.NotCreated {
-			// A new VM has a new host key.
-			if err := remote.Forget(e.dialOptions().KnownHosts, n.Name); err != nil {
-				b.err = err
-				close(b.done)
-				return
-			}
-		}
-	}
-	go func() {
-		defer close(b.done)
-		if len(names) > 0 {
-			b.err = b.up(ctx, e, names)
-		}
-	}()
-}
-
-func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
-	if err := e.clearLeftovers(ctx, names); err != nil {
-		return err
-	}
-	e.State.Booting = names
-	if err := e.State.Save(); err != nil {
-		return err
-	}
-	deadline := bootDeadline
-	if e.Choice.Accel == config.AccelTCG {
-		deadline = bootDeadlineTCG
-	}
-	if e.BootWithin > 0 {
-		deadline = e.BootWithin
-	}
-	up := map[string]bool{}
-	ready := func(node string) {
-		if ch := b.ready[node]; ch != nil && !up[node] {
-			up[node] = true
-			close(ch)
-		}
-	}
-	err := e.Vagrant().Up(ctx, names, deadline, func(node, line string) {
-		b.mu.Lock()
-		say := b.say[node]
-		b.mu.Unlock()
-		if say != nil {
-			if line, _, _ := strings.Cut(strings.TrimSpace(line), "\n"); line != "" {
-				say(line)
-			}
-		}
-	}, ready)
-	if err != nil {
-		return err
-	}
-	for _, n := range names {
-		ready(n)
-	}
-	e.State.Booting = nil
-	return e.State.Save()
 }
 
 func connect(n config.Node) func(context.Context, *Env, func(string)) (bool, error) {

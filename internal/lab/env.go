@@ -65,7 +65,8 @@ func (e *Env) Vagrant() *vagrant.Client {
 	return &vagrant.Client{Dir: e.StateDir(), Provider: e.Choice.Provider, Log: e.VagrantLog}
 }
 
-func (e *Env) event(ev ui.Event) {
+// Event shows and logs one piece of news.
+func (e *Env) Event(ev ui.Event) {
 	ev.Time = time.Now()
 	if e.Sink != nil {
 		e.Sink.Event(ev)
@@ -176,7 +177,7 @@ func (e *Env) ConnectAll(ctx context.Context, nodes []config.Node) error {
 	for i, n := range nodes {
 		wg.Go(func() {
 			_, err := e.Connect(ctx, n, func(reason string) {
-				e.event(ui.Event{Node: n.Name, Step: "connect", State: ui.Progress, Detail: reason})
+				e.Event(ui.Event{Node: n.Name, Step: "connect", State: ui.Progress, Detail: reason})
 			})
 			if err != nil {
 				errs[i] = &StepError{Step: "connect", Node: n.Name, Err: err}

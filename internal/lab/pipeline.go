@@ -86,13 +86,13 @@ func runSteps(ctx context.Context, e *Env, steps []Step) error {
 				ready = ready && outcomes[a].ok
 			}
 			if !ready || ctx.Err() != nil {
-				e.event(ui.Event{Node: s.Node, Step: s.Name, State: ui.Skipped})
+				e.Event(ui.Event{Node: s.Node, Step: s.Name, State: ui.Skipped})
 				return
 			}
 			begin := time.Now()
-			e.event(ui.Event{Node: s.Node, Step: s.Name, State: ui.Started})
+			e.Event(ui.Event{Node: s.Node, Step: s.Name, State: ui.Started})
 			changed, err := s.Run(ctx, e, func(detail string) {
-				e.event(ui.Event{Node: s.Node, Step: s.Name, State: ui.Progress, Detail: detail, Elapsed: time.Since(begin)})
+				e.Event(ui.Event{Node: s.Node, Step: s.Name, State: ui.Progress, Detail: detail, Elapsed: time.Since(begin)})
 			})
 			ev := ui.Event{Node: s.Node, Step: s.Name, Elapsed: time.Since(begin)}
 			switch {
@@ -111,7 +111,7 @@ func runSteps(ctx context.Context, e *Env, steps []Step) error {
 			default:
 				ev.State, me.ok = ui.Kept, true
 			}
-			e.event(ev)
+			e.Event(ev)
 		})
 	}
 	wg.Wait()

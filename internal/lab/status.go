@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"labctl/internal/config"
+	"labctl/internal/dockerapi"
 	"labctl/internal/swarm"
 	"labctl/internal/vagrant"
 )
@@ -83,9 +84,10 @@ func (e *Env) askDocker(ctx context.Context, n config.Node, s *NodeStatus) error
 	if err != nil {
 		return err
 	}
+	begin := time.Now()
 	v, err := api.ServerVersion(ctx, client.ServerVersionOptions{})
 	if err != nil {
-		return err
+		return &dockerapi.NotReadyError{Node: n.Name, Within: time.Since(begin).Round(time.Millisecond), Err: err}
 	}
 	s.Docker = v.Version
 	return nil
@@ -116,7 +118,8 @@ func (e *Env) askSwarm(ctx context.Context, st *Status) {
 				continue
 			}
 			s.Swarm, s.Leader = states[k].State, states[k].Leader
-			st.Ready = st.Ready && s.Swarm == "ready"
+			// A manager takes a while to notice that a node has gone.
+			st.Ready = st.Ready && s.Swarm == "ready" && s.Docker != ""
 		}
 		return
 	}

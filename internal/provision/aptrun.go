@@ -11,31 +11,44 @@ import (
 	"strings"
 	"time"
 
+	"labctl/internal/apt"
 	"labctl/internal/remote"
 )
 
-// apt is an apt with a state of its own.
-type apt struct {
+// privateApt is an apt with a state of its own.
+type privateApt struct {
 	dir  string
 	host remote.Runner
 	log  io.Writer
 }
 
-func newApt(dir string, h host, sources []aptSource, o BundleOptions) (*apt, error) {
+// newPrivateApt makes one in dir. It believes that nothing is installed.
+func newPrivateApt(dir string, settings apt.Settings, o BundleOptions) (*privateApt, error) {
 	for _, d := range []string{"state/lists/partial", "cache/archives/partial", "none", "debs"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, err
 		}
 	}
-	conf := aptConf(dir, h.config)
+	conf := []apt.Setting{
+		{Key: "Dir::State", Value: dir + "/state"},
+		{Key: "Dir::State::status", Value: dir + "/status"},
+		{Key: "Dir::Cache", Value: dir + "/cache"},
+		{Key: "Dir::Etc::main", Value: "/dev/null"},
+		{Key: "Dir::Etc::parts", Value: dir + "/none"},
+		{Key: "Dir::Etc::sourcelist", Value: dir + "/sources.list"},
+		{Key: "Dir::Etc::sourceparts", Value: dir + "/none"},
+		{Key: "Dir::Etc::preferences", Value: dir + "/preferences"},
+		{Key: "Dir::Etc::preferencesparts", Value: dir + "/none"},
+		{Key: "APT::Install-Recommends", Value: "false"},
+	}
 	if os.Geteuid() == 0 {
 		// apt would drop to a user who may not enter this private folder.
-		conf += "APT::Sandbox::User \"root\";\n"
+		conf = append(conf, apt.Setting{Key: "APT::Sandbox::User", Value: "root"})
 	}
 	for name, text := range map[string]string{
-		"status":         "",
-		"apt.conf":       conf,
-		"debian.sources": deb822(sources),
+		"status":       "",
+		"apt.conf":     settings.Conf(conf...),
+		"sources.list": settings.List(),
 		// Should somebody else's archive carry these packages too.
 		"preferences": "Package: *\nPin: release o=Debian\nPin-Priority: 900\n",
 	} {
@@ -43,10 +56,10 @@ func newApt(dir string, h host, sources []aptSource, o BundleOptions) (*apt, err
 			return nil, err
 		}
 	}
-	return &apt{dir: dir, host: o.Host, log: o.Log}, nil
+	return &privateApt{dir: dir, host: o.Host, log: o.Log}, nil
 }
 
-func (a *apt) run(ctx context.Context, dir string, argv ...string) (string, error) {
+func (a *privateApt) run(ctx context.Context, dir string, argv ...string) (string, error) {
 	res, err := remote.Check(ctx, a.host, "host", remote.Command{
 		Argv:   argv,
 		Env:    []string{"APT_CONFIG=" + filepath.Join(a.dir, "apt.conf"), "LC_ALL=C"},
@@ -76,10 +89,10 @@ func (e *AptError) Error() string { return e.Err.Node + ": apt: " + e.Reason }
 func (e *AptError) Unwrap() error { return e.Err }
 
 // resolve asks the mirror for the closure of the needed packages.
-func (a *apt) resolve(ctx context.Context, o BundleOptions) (Manifest, error) {
+func (a *privateApt) resolve(ctx context.Context, o BundleOptions) (Manifest, error) {
 	m := Manifest{Schema: manifestSchema, Distribution: "debian", Created: time.Now().UTC()}
 	o.Progress("reading the package lists")
-	if _, err := a.run(ctx, "", "apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update"); err != nil {
+	if _, err := a.run(ctx, "", "apt-get", "-q", "update"); err != nil {
 		return m, err
 	}
 	want := slices.Clone(needed)
@@ -137,7 +150,7 @@ func (a *apt) resolve(ctx context.Context, o BundleOptions) (Manifest, error) {
 
 // download fetches the files of b, whose folder appears only once all are
 // there and right.
-func (a *apt) download(ctx context.Context, b *Bundle, o BundleOptions) error {
+func (a *privateApt) download(ctx context.Context, b *Bundle, o BundleOptions) error {
 	o.Progress(fmt.Sprintf("downloading %d packages, %d MB", len(b.Manifest.Packages), b.Size()/1e6))
 	debs := filepath.Join(a.dir, "debs")
 	argv := []string{"apt-get", "-q", "download"}

@@ -1,15 +1,18 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
+	"labctl/internal/apt"
 	"labctl/internal/remote"
 )
 
@@ -25,6 +28,8 @@ type BundleOptions struct {
 	// Force asks the mirror even if there is a good bundle already. Files
 	// are fetched again only if the mirror has other versions.
 	Force bool
+
+	osRelease string // "" for this machine's
 }
 
 // BuildBundle returns a bundle that passed Verify, from the cache if it is
@@ -47,17 +52,18 @@ func buildBundle(ctx context.Context, o BundleOptions) (*Bundle, error) {
 	if o.Progress == nil {
 		o.Progress = func(string) {}
 	}
-	h, err := probeHost(ctx, o.Host)
+	system, err := apt.ReadSystem(cmp.Or(o.osRelease, apt.OSRelease))
 	if err != nil {
 		return nil, err
 	}
-	if o.Release == "" {
-		o.Release = h.codename
+	arch, err := debianArch(ctx, o.Host)
+	if err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(o.CacheDir, 0o755); err != nil {
 		return nil, err
 	}
-	unlock, err := lockFile(ctx, filepath.Join(o.CacheDir, "bundle.lock"), func() {
+	unlock, err := apt.Lock(ctx, filepath.Join(o.CacheDir, "bundle.lock"), func() {
 		o.Progress("waiting for another labctl that builds a bundle")
 	})
 	if err != nil {
@@ -65,7 +71,7 @@ func buildBundle(ctx context.Context, o BundleOptions) (*Bundle, error) {
 	}
 	defer unlock()
 
-	cached, err := FindBundle(o.CacheDir, o.Release, h.arch)
+	cached, err := FindBundle(o.CacheDir, cmp.Or(o.Release, system.Codename), arch)
 	var broken *BundleError
 	if errors.As(err, &broken) {
 		// Unreadable, so of no use to anybody; it would be in the way.
@@ -78,7 +84,14 @@ func buildBundle(ctx context.Context, o BundleOptions) (*Bundle, error) {
 		return cached, nil
 	}
 
-	sources, err := o.sources(h)
+	if arch == "" {
+		return nil, fmt.Errorf("this machine runs %s: %w", cmp.Or(system.Pretty, system.ID, "an unknown system"), ErrNotDebian)
+	}
+	release, err := system.Release(o.Release)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := apt.Read(ctx, apt.Options{System: system, Release: release, Mirror: o.Mirror, Host: o.Host})
 	if err != nil {
 		return nil, err
 	}
@@ -91,26 +104,38 @@ func buildBundle(ctx context.Context, o BundleOptions) (*Bundle, error) {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
-	apt, err := newApt(tmp, h, sources, o)
+	private, err := newPrivateApt(tmp, settings, o)
 	if err != nil {
 		return nil, err
 	}
-	manifest, err := apt.resolve(ctx, o)
+	manifest, err := private.resolve(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	manifest.Release, manifest.Arch = o.Release, h.arch
+	manifest.Release, manifest.Arch = release, arch
 	b := &Bundle{Dir: filepath.Join(o.CacheDir, "bundle-"+manifest.id()), Manifest: manifest}
 	if same, err := readBundle(b.Dir); err == nil && same.Verify() == nil {
 		// FindBundle takes the newest, and this is the one asked for last.
 		same.Manifest.Created = manifest.Created
 		return same, same.write()
 	}
-	if err := apt.download(ctx, b, o); err != nil {
+	if err := private.download(ctx, b, o); err != nil {
 		return nil, err
 	}
 	b.Built = true
 	return b, nil
+}
+
+// ErrNotDebian is a machine without Debian's tools.
+var ErrNotDebian = errors.New("a bundle is made of Debian's packages with Debian's apt; docker.source = \"apt\" needs no bundle")
+
+// debianArch asks dpkg what this machine is; "" if there is no dpkg.
+func debianArch(ctx context.Context, host remote.Runner) (string, error) {
+	res, err := remote.Check(ctx, host, "host", remote.Command{Argv: []string{"dpkg", "--print-architecture"}})
+	if errors.Is(err, exec.ErrNotFound) {
+		return "", nil
+	}
+	return strings.TrimSpace(res.Stdout), err
 }
 
 // removeLeftovers removes what a killed labctl left; the caller holds the

@@ -5,18 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"labctl/internal/apt"
 	"labctl/internal/remote"
 )
 
 // aptHost answers like a Debian machine whose mirror has tiny packages.
 type aptHost struct {
-	id      string            // of /etc/os-release
+	id      string            // of /etc/os-release; "" for a machine without dpkg
 	damaged string            // package that arrives damaged
 	update  remote.Result     // of apt-get update
 	version map[string]string // other than 1.0
@@ -27,9 +29,14 @@ func (h aptHost) content(name string) string { return "deb of " + name + h.versi
 func (h aptHost) answer(c call) (remote.Result, error) {
 	words := c.Argv[1:]
 	switch {
-	case c.Argv[0] == "sh":
-		return remote.Result{Stdout: "\036os\nID=" + h.id + "\nVERSION_CODENAME=bookworm\n\036arch\namd64\n\036config\nAcquire::Check-Date \"false\";\n" +
-			"\036keyring\n/usr/share/keyrings/debian-archive-keyring.gpg\n\036list\ndeb http://m.example/debian bookworm main\n"}, nil
+	case c.Argv[0] == "dpkg" && h.id == "":
+		return remote.Result{}, &remote.RunError{Node: "host", Argv: c.Argv, Err: exec.ErrNotFound}
+	case c.Argv[0] == "dpkg":
+		return remote.Result{Stdout: "amd64\n"}, nil
+	case words[0] == "indextargets":
+		return remote.Result{Stdout: "http://m.example/debian/|bookworm|bookworm|Debian|main\n"}, nil
+	case words[0] == "dump":
+		return remote.Result{Stdout: "Acquire::Check-Date \"false\";\n"}, nil
 	case words[len(words)-1] == "update":
 		return h.update, nil
 	case words[0] == "pkgnames":
@@ -88,10 +95,25 @@ func (h aptHost) ver(name string) string {
 	return "1.0"
 }
 
+// osRelease is the machine's file of that name.
+func (h aptHost) osRelease(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "os-release")
+	text := ""
+	if h.id != "" {
+		text = "ID=" + h.id + "\nVERSION_CODENAME=bookworm\n"
+	}
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 func build(t *testing.T, h aptHost, o BundleOptions) (*Bundle, []string, []string, error) {
 	t.Helper()
 	var said []string
 	f := &fake{reply: h.answer}
+	o.osRelease = h.osRelease(t)
 	o.Host, o.Progress = f, func(s string) { said = append(said, s) }
 	b, err := BuildBundle(context.Background(), o)
 	return b, f.lines(), said, err
@@ -121,8 +143,10 @@ func TestBuildBundle(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"sh -eu",
-		"apt-get -q -o APT::Update::Error-Mode=any update",
+		"dpkg --print-architecture",
+		"apt-get indextargets --format $(REPO_URI)|$(RELEASE)|$(CODENAME)|$(ORIGIN)|$(COMPONENT) Created-By: Packages",
+		"apt-config dump",
+		"apt-get -q update",
 		"apt-cache pkgnames docker-cli",
 		"apt-get -q --simulate install " + strings.Join(needed, " "),
 		"apt-get -q --simulate install ?essential ?priority(^required$)",
@@ -154,7 +178,7 @@ func TestBuildBundle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if forced.Built || forced.Dir != b.Dir || len(cmds) != 6 {
+	if forced.Built || forced.Dir != b.Dir || len(cmds) != 8 {
 		t.Errorf("forced, with the same versions: built %v in %s with %d commands", forced.Built, forced.Dir, len(cmds))
 	}
 
@@ -198,8 +222,8 @@ func TestBuildBundleErrors(t *testing.T) {
 		o    BundleOptions
 		want string
 	}{
-		{"not Debian", aptHost{id: "fedora"}, BundleOptions{},
-			`build bundle: this machine runs fedora: a bundle is made of Debian's packages with Debian's apt; docker.source = "apt" needs no bundle`},
+		{"not Debian", aptHost{id: "ubuntu"}, BundleOptions{},
+			`build bundle: this host is not Debian, so its apt settings say nothing about Debian`},
 		{"no system", aptHost{}, BundleOptions{},
 			`build bundle: this machine runs an unknown system: a bundle is made of Debian's packages with Debian's apt; docker.source = "apt" needs no bundle`},
 		{"mirror down", aptHost{id: "debian", update: remote.Result{ExitCode: 100, Stderr: "W: odd\nE: Could not connect to m.example\nE: more\n"}}, BundleOptions{},
@@ -230,34 +254,61 @@ func TestBuildBundleRefusesDamage(t *testing.T) {
 	}
 }
 
-// An Ubuntu machine can build for Debian if it is told a mirror.
+// An Ubuntu machine can build for Debian if it is told a mirror. The private
+// apt gets that, and of the host's settings those for fetching.
 func TestBuildBundleFromMirror(t *testing.T) {
-	var sources string
+	sources, conf, private := "", "", ""
 	h := aptHost{id: "ubuntu"}
 	f := &fake{reply: func(c call) (remote.Result, error) {
 		for _, e := range c.Env {
-			if conf, ok := strings.CutPrefix(e, "APT_CONFIG="); ok {
-				text, err := os.ReadFile(filepath.Join(filepath.Dir(conf), "debian.sources"))
-				if err != nil {
-					return remote.Result{}, err
+			if file, ok := strings.CutPrefix(e, "APT_CONFIG="); ok {
+				private = filepath.Dir(file)
+				for name, text := range map[string]*string{"sources.list": &sources, "apt.conf": &conf} {
+					data, err := os.ReadFile(filepath.Join(private, name))
+					if err != nil {
+						return remote.Result{}, err
+					}
+					*text = string(data)
 				}
-				sources = string(text)
 			}
 		}
 		return h.answer(c)
 	}}
-	b, err := BuildBundle(context.Background(), BundleOptions{CacheDir: t.TempDir(), Release: "trixie", Mirror: "http://other.example/debian", Host: f, Version: "1.0"})
+	b, err := BuildBundle(context.Background(), BundleOptions{CacheDir: t.TempDir(), Release: "trixie", Mirror: "http://other.example/debian", Host: f, Version: "1.0", osRelease: h.osRelease(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "Types: deb\nURIs: http://other.example/debian\nSuites: trixie\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n"
+	want := "deb [signed-by=" + apt.Keyring + "] http://other.example/debian trixie main\n" +
+		"deb [signed-by=" + apt.Keyring + "] http://other.example/debian trixie-updates main\n"
 	if diff := cmp.Diff(want, sources); diff != "" {
 		t.Errorf("sources (-want +got):\n%s", diff)
+	}
+	want = `Dir::State "D/state";
+Dir::State::status "D/status";
+Dir::Cache "D/cache";
+Dir::Etc::main "/dev/null";
+Dir::Etc::parts "D/none";
+Dir::Etc::sourcelist "D/sources.list";
+Dir::Etc::sourceparts "D/none";
+Dir::Etc::preferences "D/preferences";
+Dir::Etc::preferencesparts "D/none";
+APT::Install-Recommends "false";
+Acquire::Languages "none";
+Acquire::Retries "3";
+Dir::Etc::netrc "/etc/apt/auth.conf";
+Dir::Etc::netrcparts "/etc/apt/auth.conf.d";
+APT::Update::Error-Mode "any";
+Acquire::Check-Date "false";
+`
+	conf = strings.ReplaceAll(conf, private, "D")
+	conf = strings.Replace(conf, "APT::Sandbox::User \"root\";\n", "", 1) // root's only
+	if diff := cmp.Diff(want, conf); diff != "" {
+		t.Errorf("apt.conf (-want +got):\n%s", diff)
 	}
 	if b.Manifest.Release != "trixie" {
 		t.Errorf("release %s", b.Manifest.Release)
 	}
-	if got := f.lines()[3]; !strings.Contains(got, " docker.io=1.0* ") {
+	if got := f.lines()[4]; !strings.Contains(got, " docker.io=1.0* ") {
 		t.Errorf("the version is not asked for: %s", got)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/gofrs/flock"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 )
@@ -31,15 +32,11 @@ func (p pins) open() error {
 // lock keeps other connections and processes from changing the file. A lock
 // on the file itself would not do, since forget replaces it.
 func (p pins) lock() (unlock func(), err error) {
-	f, err := os.OpenFile(p.file+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("known hosts: %w", err)
+	f := flock.New(p.file+".lock", flock.SetPermissions(0o600))
+	if err := f.Lock(); err != nil {
+		return nil, fmt.Errorf("known hosts: lock %s: %w", f.Path(), err)
 	}
-	if err := lockFile(f); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("known hosts: lock %s: %w", f.Name(), err)
-	}
-	return func() { _ = f.Close() }, nil
+	return func() { _ = f.Unlock() }, nil
 }
 
 // known returns the keys pinned for node; nil if there is none.

@@ -187,6 +187,9 @@ func (r *run) attempt(ctx context.Context, b *Block, n Node, timeout time.Durati
 	defer func() { out.close(); stdout.close(); stderr.close() }()
 	out.live = live
 	nodeVars := map[string]string{"NODE": n.Name}
+	if n.Name == hostName && r.o.Labctl != "" {
+		nodeVars["LABCTL"], nodeVars["LAB_FILE"] = r.o.Labctl, r.o.LabFile
+	}
 	if n.LabIP.IsValid() {
 		nodeVars["LAB_IP"] = n.LabIP.String()
 	}

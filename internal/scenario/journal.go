@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -155,4 +156,25 @@ func (r *run) adopt(j *Journal) {
 		r.cleaned[i] = true
 	}
 	r.chapter = j.Chapter
+}
+
+// Clean undoes and removes what the journal's run left, and removes the
+// journal if all of that worked.
+func Clean(ctx context.Context, j *Journal, o Options) (*Result, error) {
+	d, _, err := Load(j.File, []byte(j.Source))
+	if err != nil {
+		return nil, fmt.Errorf("the journal's document: %w", err)
+	}
+	o.Journal, o.Set, o.Config, o.Keep = j.path, nil, nil, false
+	r, err := newRun(d, o)
+	if err != nil {
+		return nil, err
+	}
+	r.adopt(j)
+	r.cleanups(ctx)
+	if len(r.res.CleanupFailures) > 0 {
+		r.res.Failure = r.res.CleanupFailures[0]
+	}
+	r.finish()
+	return r.res, nil
 }

@@ -15,13 +15,9 @@ type Lesson struct {
 	Out   io.Writer
 	Lines <-chan string // what is typed, line by line; closed at the end of input
 	Style Style         // Hide, Hints and Where are the lesson's own
-	// Name is how the document is called on the command line.
-	Name string
+	// Every is the pause between two looks at a check; 0 means the check's own.
+	Every time.Duration
 }
-
-// lookEvery is the pause between two looks at a check that does not hold: a
-// person is typing meanwhile, and each look costs the nodes some work.
-const lookEvery = 3 * time.Second
 
 const learnHelp = `hint      what helps with this chapter
 solution  the commands that do what this chapter asks
@@ -170,7 +166,10 @@ func (t *teacher) await(ctx context.Context, b *Block) error {
 			t.say("Not yet: %s", hint)
 			told = hint
 		}
-		pause := time.After(max(b.every(), lookEvery))
+		pause := time.After(b.every())
+		if t.Every > 0 {
+			pause = time.After(t.Every)
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -259,7 +258,7 @@ func (t *teacher) page(c int, hints bool) {
 	s := t.Style
 	s.Hints = hints
 	s.Hide = func(b *Block) bool { return b.Kind != Step }
-	s.Where = func(place string) string { return t.where(place) }
+	s.Where = t.where
 	bar := ""
 	if c >= 0 {
 		bar = fmt.Sprintf(" chapter %d of %d ", c+1, len(t.doc.Chapters))
@@ -271,16 +270,8 @@ func (t *teacher) page(c int, hints bool) {
 	}
 }
 
-// where says on which nodes a place is, in this lab.
 func (t *teacher) where(place string) string {
-	if place == "host" {
-		return "on your own machine"
-	}
-	var names []string
-	for _, n := range pick(place, t.o.Nodes) {
-		names = append(names, n.Name)
-	}
-	return "on " + strings.Join(names, " and ")
+	return "on " + strings.Join(Targets(place, t.o.Nodes), " and ")
 }
 
 // exports are the variables of a chapter's steps with their values, quoted

@@ -174,7 +174,8 @@ func (l *linter) variables(b *Block, s script, known, saved map[string]bool) {
 	told := map[string]bool{}
 	for _, u := range s.uses {
 		ok := (known[u.name] || saved[u.name] || s.assigned[u.name] || strings.HasPrefix(u.name, "LAB_IP_")) &&
-			!(u.name == "LAB_IP" && b.Place == "host" && !s.assigned["LAB_IP"]) || told[u.name]
+			!(u.name == "LAB_IP" && b.Place == "host" && !s.assigned["LAB_IP"]) &&
+			!(slices.Contains(hostOnly, u.name) && b.Place != "host" && !s.assigned[u.name]) || told[u.name]
 		if ok {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Verdict is how a block, or a block on one node, ended.
@@ -67,6 +68,21 @@ type NodeResult struct {
 	Duration time.Duration `json:"duration_ns"`
 }
 
+// Word is the verdict in a word.
+func (r *Result) Word() string {
+	switch {
+	case r.Interrupted:
+		return "INTERRUPTED"
+	case r.Passed:
+		return "PASS"
+	case r.Failure != nil:
+		return "FAIL"
+	case r.Stopped != "":
+		return "READY"
+	}
+	return "NOT JUDGED" // a person left out some of it
+}
+
 // Held counts the checks that held, and all of them. Those that are given are
 // no merit of the trainee's and do not count.
 func (r *Result) Held() (held, checks int) {
@@ -93,7 +109,7 @@ func (b *BlockResult) Hint() string {
 		if said == "" || n.Reason != fmt.Sprintf("exit code %d", n.ExitCode) {
 			said = n.Reason // the output alone would not tell
 		}
-		if len(b.Nodes) > 1 {
+		if len(b.Nodes) > 1 && n.Tries > 0 {
 			said = n.Node + ": " + said
 		}
 		return said
@@ -130,6 +146,28 @@ func (f *Failure) Answers() string {
 	fmt.Fprintf(&s, "\n  node     %s\n  deadline %s, tries %d\n  command\n%s\n  output\n%s\n", f.Node,
 		time.Duration(f.Deadline), f.Tries, indent(f.Command, "    "), indent(orSelf(f.Output, "(none)"), "    "))
 	return s.String()
+}
+
+// Targets names the nodes that a place means.
+func Targets(place string, nodes []Node) []string {
+	if place == hostName {
+		return []string{"your own machine"}
+	}
+	var names []string
+	for _, n := range pick(place, nodes) {
+		names = append(names, n.Name)
+	}
+	return names
+}
+
+// Visible takes out of a text what would steer a terminal.
+func Visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, s)
 }
 
 func indent(text, by string) string {

@@ -33,6 +33,9 @@ type Options struct {
 	Host   remote.Runner
 	Set    map[string]string // --set: parameter name to value
 	Config map[string]string // [scenario.NAME] of lab.toml; Set wins
+	// Labctl is the program that runs, and LabFile its lab.toml: what a block
+	// @host gets as $LABCTL and $LAB_FILE. "" leaves them unset.
+	Labctl, LabFile string
 	// Keep leaves what was made: no cleanup runs. A fault is undone all the
 	// same, since it was broken on purpose.
 	Keep bool

@@ -33,14 +33,7 @@ func (r *Result) Transcript(d *Document) []byte {
 }
 
 func (r *Result) banner() string {
-	word := "PASS"
-	switch {
-	case r.Interrupted:
-		word = "INTERRUPTED"
-	case !r.Passed:
-		word = "FAIL"
-	}
-	s := fmt.Sprintf("> **%s** %s %s, lab %s, %s, took %s\n", word, r.ID, r.Title, r.Lab,
+	s := fmt.Sprintf("> **%s** %s %s, lab %s, %s, took %s\n", r.Word(), r.ID, r.Title, r.Lab,
 		r.Start.UTC().Format(time.RFC3339), seconds(r.Duration))
 	if r.Failure != nil {
 		s += fmt.Sprintf(">\n> %s\n", r.Failure.Error())

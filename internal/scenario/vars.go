@@ -16,7 +16,11 @@ const hostName = "host"
 
 // wellKnown are the variables that labctl sets for every block, besides
 // LAB_IP_<NODE>.
-var wellKnown = []string{"MANAGER_IP", "WORKER_IP", "LAB_IP", "LAB_IPS", "NODES", "NODE", "LAB"}
+var wellKnown = []string{"MANAGER_IP", "WORKER_IP", "LAB_IP", "LAB_IPS", "NODES", "NODE", "LAB", "LABCTL", "LAB_FILE"}
+
+// hostOnly are those of them that only a block @host has: the labctl that
+// runs, and its lab.toml.
+var hostOnly = []string{"LABCTL", "LAB_FILE"}
 
 // inherited are variables that a shell has anywhere.
 var inherited = []string{"HOME", "PATH", "PWD", "OLDPWD", "USER", "LOGNAME", "SHELL", "IFS", "PPID", "OPTIND", "OPTARG", "LINENO", "TMPDIR"}

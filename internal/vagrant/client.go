@@ -3,24 +3,19 @@ package vagrant
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
+	"strconv"
 	"strings"
-	"syscall"
 	"time"
-
-	govagrant "github.com/bmatcuk/go-vagrant"
 
 	"labctl/internal/config"
 	"labctl/internal/remote"
 )
 
-// Client runs Vagrant for one lab. ssh-config, whose answer is a text of its
-// own to be read, goes through go-vagrant; the others do not, see run.go.
+// Client runs Vagrant for one lab.
 type Client struct {
 	Dir      string // folder of the Vagrantfile and of .vagrant
 	Provider config.Provider
@@ -113,14 +108,6 @@ var known = []struct{ text, hint string }{
 	{"Cannot allocate memory", "not enough memory for the VMs: lower memory in lab.toml or close other programs"},
 }
 
-func (c *Client) client() (*govagrant.VagrantClient, error) {
-	g, err := govagrant.NewVagrantClient(c.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("vagrant: %w", err)
-	}
-	return g, nil
-}
-
 // env is what every Vagrant gets besides labctl's own environment.
 func (c *Client) env() []string {
 	return []string{
@@ -140,55 +127,6 @@ func (c *Client) vagrantProvider() string {
 		return "virtualbox"
 	}
 	return "libvirt"
-}
-
-// command is what go-vagrant's commands have in common.
-type command interface {
-	Start() error
-	Wait() error
-}
-
-// wait runs a go-vagrant command. It never hands the context to go-vagrant,
-// which would kill Vagrant at once and leave its work half done: Vagrant is
-// interrupted, given a grace, and killed only then.
-func (c *Client) wait(ctx context.Context, name string, cmd command, process func() *os.Process, response *govagrant.ErrorResponse) error {
-	if err := cmd.Start(); err != nil {
-		return &Error{Command: name, Cause: err}
-	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	var err error
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		interrupt(process())
-		select {
-		case <-done:
-		case <-time.After(c.patience()):
-			_ = process().Kill()
-			// Not waited for: a grandchild can hold the pipe open for ever.
-		}
-		return &Error{Command: name, Cause: context.Cause(ctx)}
-	}
-	if err == nil && response.Error != nil {
-		err = response.Error
-	}
-	if err != nil {
-		message := ""
-		if response.Error != nil {
-			message = response.Error.Error()
-		}
-		return &Error{Command: name, Message: message, Cause: err}
-	}
-	return nil
-}
-
-func interrupt(p *os.Process) {
-	if runtime.GOOS == "windows" {
-		_ = p.Kill()
-		return
-	}
-	_ = p.Signal(syscall.SIGINT)
 }
 
 // Status returns the state of every VM of the Vagrantfile. A lab that was
@@ -219,27 +157,36 @@ func (c *Client) Status(ctx context.Context) (map[string]State, error) {
 
 // Endpoint asks how a running node is reached over SSH.
 func (c *Client) Endpoint(ctx context.Context, n config.Node) (remote.Endpoint, error) {
-	g, err := c.client()
+	text := ""
+	err := c.ask(ctx, queryTimeout, "no answer within", func(m message) {
+		if m.target == n.Name && m.kind == "ssh-config" {
+			text = strings.Join(m.data, ",")
+		}
+	}, "ssh-config", n.Name)
 	if err != nil {
 		return remote.Endpoint{}, err
 	}
-	cmd := g.SSHConfig()
-	cmd.Env = c.env()
-	cmd.MachineName = n.Name
-	ctx, cancel := context.WithTimeoutCause(ctx, queryTimeout, fmt.Errorf("no answer within %v", queryTimeout))
-	defer cancel()
-	if err := c.wait(ctx, "ssh-config "+n.Name, cmd, func() *os.Process { return cmd.Process }, &cmd.ErrorResponse); err != nil {
-		return remote.Endpoint{}, err
+	ep := remote.Endpoint{Name: n.Name, Role: string(n.Role), LabIP: n.IP}
+	for line := range strings.Lines(text) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		value = strings.Trim(strings.TrimSpace(value), `"`) // a path may hold blanks
+		switch key {
+		case "HostName":
+			ep.Host = value
+		case "Port":
+			ep.Port, _ = strconv.Atoi(value) // 0 is refused below
+		case "User":
+			ep.User = value
+		case "IdentityFile":
+			if ep.KeyFile == "" { // the first is the one that SSH tries first
+				ep.KeyFile = value
+			}
+		}
 	}
-	s, ok := cmd.Configs[n.Name]
-	if !ok {
-		return remote.Endpoint{}, &Error{Command: "ssh-config " + n.Name, Message: "no answer for this node"}
+	if ep.Host == "" || ep.Port == 0 || ep.User == "" || ep.KeyFile == "" {
+		return remote.Endpoint{}, &Error{Command: "ssh-config", Message: "no address and key for " + n.Name + " in the answer\n" + text}
 	}
-	return remote.Endpoint{
-		Name: n.Name, Role: string(n.Role), LabIP: n.IP,
-		Host: s.HostName, Port: s.Port, User: s.User,
-		KeyFile: strings.Trim(s.IdentityFile, `"`),
-	}, nil
+	return ep, nil
 }
 
 // Destroy destroys every VM of the Vagrantfile.

@@ -36,8 +36,9 @@ func (c *Client) ask(ctx context.Context, within time.Duration, late string, eac
 //
 // It does so itself, not through go-vagrant: that hands on no output before
 // the end, gives up reading at a line of 64 KiB (on which Vagrant then hangs),
-// and would leave Vagrant in labctl's process group, where a Ctrl-C reaches it
-// twice, which Vagrant takes for "exit without cleaning up".
+// drops a key file whose path has a blank in it, and would leave Vagrant in
+// labctl's process group, where a Ctrl-C reaches it twice, which Vagrant takes
+// for "exit without cleaning up".
 func (c *Client) run(ctx context.Context, log io.Writer, each func(message), args ...string) (failure string, err error) {
 	cmd := exec.CommandContext(ctx, "vagrant", args...)
 	cmd.Dir = c.Dir

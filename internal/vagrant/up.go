@@ -25,10 +25,14 @@ func (c *Client) Up(ctx context.Context, names []string, deadline time.Duration,
 	failure, err := c.run(ctx, c.Log, func(m message) {
 		switch {
 		case m.kind == "ui" && len(m.data) > 1:
-			last = strings.TrimSpace(m.target + ": " + strings.TrimSpace(m.data[1]))
-			if m.target != "" {
-				progress(m.target, m.data[1])
+			if m.target == "" {
+				return
 			}
+			// What it says when it is interrupted tells nothing of why.
+			if ctx.Err() == nil {
+				last = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(m.data[1]), "==>"))
+			}
+			progress(m.target, m.data[1])
 		case m.kind == "action" && len(m.data) > 1 && m.data[0] == "up" && m.data[1] == "end":
 			if !finished[m.target] {
 				finished[m.target] = true

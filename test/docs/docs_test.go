@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -22,6 +23,7 @@ import (
 
 	"labctl/internal/cli"
 	"labctl/internal/config"
+	"labctl/internal/lab"
 )
 
 // root is the repository, seen from this package.
@@ -152,12 +154,12 @@ func TestLabTomlDefaults(t *testing.T) {
 			fmt.Fprintf(&file, "%s = %s\n", m[1], m[2])
 		}
 	}
-	lab, _, err := config.Parse("lab.toml", []byte(file.String()))
+	got, _, err := config.Parse("lab.toml", []byte(file.String()))
 	if err != nil {
 		t.Fatalf("%v\nin:\n%s", err, &file)
 	}
 	same := cmp.Comparer(func(a, b fmt.Stringer) bool { return a.String() == b.String() })
-	if d := cmp.Diff(config.Default(), lab, same); d != "" {
+	if d := cmp.Diff(config.Default(), got, same); d != "" {
 		t.Errorf("documented defaults change the lab (- default, + documented):\n%s", d)
 	}
 }
@@ -284,6 +286,25 @@ func TestRooms(t *testing.T) {
 	}
 	if d := cmp.Diff(want, documented, cmp.Transformer("sorted", func(s []string) []string { return slices.Sorted(slices.Values(s)) })); d != "" {
 		t.Errorf("CONTRIBUTING.md, rooms (- internal/, + the page):\n%s", d)
+	}
+}
+
+// TestState compares what state.json holds with what ADR 0008 says of it.
+func TestState(t *testing.T) {
+	var want []string
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[lab.State]()) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" && name != "schema" {
+			want = append(want, name)
+		}
+	}
+	var documented []string
+	for _, m := range regexp.MustCompile("(?m)^\\| (`.*?`) \\|").FindAllStringSubmatch(read(t, "docs/adr/0008-steps-and-state.md"), -1) {
+		for _, name := range strings.Split(m[1], ", ") {
+			documented = append(documented, strings.Trim(name, "`"))
+		}
+	}
+	if d := cmp.Diff(want, documented); d != "" {
+		t.Errorf("docs/adr/0008 (- lab.State, + the page):\n%s", d)
 	}
 }
 

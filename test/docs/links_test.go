@@ -103,7 +103,7 @@ func TestDecisions(t *testing.T) {
 	}
 	for i, f := range files {
 		name := filepath.Base(f)
-		if want := i + 1; !regexp.MustCompile(`^0*`+strconv.Itoa(want)+`-[a-z-]+\.md$`).MatchString(name) {
+		if want := i + 1; !regexp.MustCompile(`^0*` + strconv.Itoa(want) + `-[a-z-]+\.md$`).MatchString(name) {
 			t.Errorf("%s should be number %d", name, want)
 		}
 		if i < len(listed) && listed[i] != name {

@@ -174,16 +174,6 @@ func poll(ts *testscript.TestScript, reason string, done func() bool) {
 	}
 }
 
-// lines N FILE: wants the file to have that many lines.
-func lines(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: lines number file")
-	}
-	if n := strings.Count(ts.ReadFile(args[1]), "\n"); strconv.Itoa(n) != args[0] {
-		ts.Fatalf("%s has %d lines, want %s", args[1], n, args[0])
-	}
-}
-
 var (
 	// aboutStep are the lines of progress that tell of a step's beginning
 	// and end; what lies between depends on how quick the machine is.
@@ -207,7 +197,7 @@ var (
 // normal FILE TO [NODE]: copies the file, or "stdout" or "stderr", with what
 // differs from run to run replaced. Of the progress only the begin and end of
 // steps are kept, and with NODE ("lab" for the whole) only those of that node
-// and nothing else.
+// and nothing else; with "none", all but the progress.
 func normal(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 || len(args) > 3 {
 		ts.Fatalf("usage: normal file to [node]")
@@ -216,7 +206,14 @@ func normal(ts *testscript.TestScript, neg bool, args []string) {
 	var out strings.Builder
 	for line := range strings.Lines(text) {
 		m := progress.FindStringSubmatch(line)
-		if m != nil && !aboutStep.MatchString(line) || len(args) == 3 && (m == nil || m[1] != args[2]) {
+		switch {
+		case m != nil && !aboutStep.MatchString(line):
+			continue
+		case len(args) == 3 && args[2] == "none":
+			if m != nil {
+				continue
+			}
+		case len(args) == 3 && (m == nil || m[1] != args[2]):
 			continue
 		}
 		for _, v := range varying {

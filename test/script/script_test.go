@@ -47,7 +47,7 @@ func TestScripts(t *testing.T) {
 			Setup:               setup,
 			Cmds: map[string]func(*testscript.TestScript, bool, []string){
 				"exits": exits, "start": start, "signal": sendSignal, "ended": ended,
-				"await": await, "normal": normal, "gone": gone, "lines": lines,
+				"await": await, "normal": normal, "gone": gone,
 			},
 			Condition: func(cond string) (bool, error) {
 				if cond == "hostnet" {

@@ -1,0 +1,142 @@
+// Package diagnose finds out what is wrong with a lab. Gather asks every node
+// for facts, side by side; Judge, which is pure, compares them and says what
+// it makes of them: symptom, cause, evidence and remedy. So every judgement
+// can be tested with facts that were recorded on a broken lab.
+package diagnose
+
+import (
+	"net/netip"
+	"time"
+
+	"labctl/internal/config"
+)
+
+// Facts is what was learned of a lab at one moment. It marshals to JSON and
+// back without loss, and holds no secret.
+type Facts struct {
+	Lab    string       `json:"lab"`
+	Subnet netip.Prefix `json:"subnet"` // the VMs' own network, of lab.toml
+	Nodes  []Node       `json:"nodes"`  // in the order of lab.toml
+	Swarm  *Swarm       `json:"swarm,omitempty"`
+}
+
+// Node is what one node told. What could not be asked is missing, and
+// Unreachable, DockerError or HostError says why.
+type Node struct {
+	Name        string        `json:"name"`
+	Role        config.Role   `json:"role"`
+	IP          netip.Addr    `json:"ip"`                     // of lab.toml
+	Unreachable string        `json:"unreachable,omitempty"`  // why there is no SSH connection
+	DockerError string        `json:"docker_error,omitempty"` // why the engine did not answer
+	HostError   string        `json:"host_error,omitempty"`   // why ip, date or resolv.conf could not be read
+	Engine      string        `json:"engine,omitempty"`       // Engine version
+	Member      Member        `json:"member"`
+	Networks    []Network     `json:"networks,omitempty"`
+	Images      []string      `json:"images,omitempty"` // names with tags
+	Addrs       []Addr        `json:"addrs,omitempty"`
+	Routes      []Route       `json:"routes,omitempty"`
+	Nameservers []netip.Addr  `json:"nameservers,omitempty"`  // those outside the loopback
+	ClockAhead  time.Duration `json:"clock_ahead,omitempty"`  // of labctl's clock; negative: behind
+	ClockFuzz   time.Duration `json:"clock_fuzz,omitempty"`   // how far ClockAhead may be off
+	RefusedNets []string      `json:"refused_nets,omitempty"` // manager's log: networks that got no addresses
+}
+
+// Member is a node's own view of its part in the swarm.
+type Member struct {
+	State   string     `json:"state,omitempty"` // "active" is the sound one
+	NodeID  string     `json:"node_id,omitempty"`
+	Addr    netip.Addr `json:"addr,omitzero"` // that it advertises
+	Manager bool       `json:"manager,omitempty"`
+	Error   string     `json:"error,omitempty"`
+}
+
+// Network is one network as one node sees it.
+type Network struct {
+	ID      string         `json:"id"`
+	Name    string         `json:"name"`
+	Driver  string         `json:"driver"` // "" for a swarm network that got no addresses
+	Scope   string         `json:"scope"`
+	Ingress bool           `json:"ingress,omitempty"`
+	Bridge  string         `json:"bridge,omitempty"` // the interface, such as docker0
+	Subnets []netip.Prefix `json:"subnets,omitempty"`
+	// Wanted are the subnets that were asked for, where Driver is "".
+	Wanted  []netip.Prefix `json:"wanted,omitempty"`
+	Peers   []netip.Addr   `json:"peers,omitempty"`
+	Created time.Time      `json:"created,omitzero"`
+}
+
+// Addr is an address of an interface, with the length of its subnet.
+type Addr struct {
+	Dev    string       `json:"dev"`
+	Prefix netip.Prefix `json:"prefix"` // not masked
+}
+
+// Route is one route of a node's main table. Default routes are left out.
+type Route struct {
+	Dev string       `json:"dev"`
+	Dst netip.Prefix `json:"dst"`
+	Via netip.Addr   `json:"via,omitzero"`
+}
+
+// Swarm is what a manager tells about all.
+type Swarm struct {
+	By       string        `json:"by"`              // the manager that was asked
+	Error    string        `json:"error,omitempty"` // why it could not tell
+	Now      time.Time     `json:"now,omitzero"`    // its clock
+	Members  []SwarmMember `json:"members,omitempty"`
+	Services []Service     `json:"services,omitempty"`
+	Tasks    []Task        `json:"tasks,omitempty"`
+}
+
+// SwarmMember is one line of the node list.
+type SwarmMember struct {
+	ID           string `json:"id"`
+	Hostname     string `json:"hostname"`
+	State        string `json:"state"`
+	Message      string `json:"message,omitempty"`
+	Availability string `json:"availability"`
+	Leader       bool   `json:"leader,omitempty"`
+	Reachability string `json:"reachability,omitempty"` // "" for workers
+}
+
+// Service is one service.
+type Service struct {
+	ID       string   `json:"id"`
+	Name     string   `json:"name"`
+	Image    string   `json:"image,omitempty"`
+	Networks []string `json:"networks,omitempty"` // ids
+}
+
+// Task is one task that shall run, or that failed to.
+type Task struct {
+	ID      string    `json:"id"`
+	Service string    `json:"service"` // id
+	Slot    int       `json:"slot,omitempty"`
+	Node    string    `json:"node,omitempty"` // id; "" if it has none
+	Desired string    `json:"desired"`
+	State   string    `json:"state"`
+	Since   time.Time `json:"since"` // of State
+	Message string    `json:"message,omitempty"`
+	Err     string    `json:"err,omitempty"`
+}
+
+// Severity says how bad a finding is.
+type Severity string
+
+// Error is something that does not work, Warning something that soon may not.
+const (
+	Error   Severity = "error"
+	Warning Severity = "warning"
+)
+
+// Finding is one thing that is wrong.
+type Finding struct {
+	ID       string   `json:"id"`
+	Severity Severity `json:"severity"`
+	Symptom  string   `json:"symptom"` // what a person sees
+	Cause    string   `json:"cause"`
+	Evidence []string `json:"evidence,omitempty"` // facts that prove it, node first
+	Remedy   string   `json:"remedy"`             // what to type, a line each
+	Nodes    []string `json:"nodes,omitempty"`
+	Networks []string `json:"networks,omitempty"`
+}
