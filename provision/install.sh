@@ -167,7 +167,7 @@ configure() {
 		put /etc/docker/daemon.json 0644 <"$dir/daemon.json"
 		restart=$put_new
 	elif [ -n "$MIRROR" ]; then
-		fail "docker.registry_mirror is set, but the node has an /etc/docker/daemon.json that labctl did not write: remove the file or the setting"
+		fail "docker.registry-mirror is set, but the node has an /etc/docker/daemon.json that labctl did not write: remove the file or the setting"
 	else
 		progress "keeping the node's own /etc/docker/daemon.json"
 	fi

@@ -141,6 +141,9 @@ func (c cluster) taskTable() []byte {
 	return t.text()
 }
 
+// shortID is as much of an id of 64 digits as the docker command shows.
+func shortID(id string) string { return id[:min(len(id), 12)] }
+
 func networkTable(all []network.Summary) []byte {
 	t := table{{"ID", "NAME", "DRIVER", "SCOPE", "SUBNETS"}}
 	for _, n := range all {
@@ -150,7 +153,7 @@ func networkTable(all []network.Summary) []byte {
 				subnets = append(subnets, c.Subnet.String())
 			}
 		}
-		t = append(t, []string{n.ID, n.Name, n.Driver, n.Scope, strings.Join(subnets, ", ")})
+		t = append(t, []string{shortID(n.ID), n.Name, n.Driver, n.Scope, strings.Join(subnets, ", ")})
 	}
 	return t.text()
 }
@@ -166,7 +169,7 @@ func containerTable(all []container.Summary) []byte {
 			}
 			ports = append(ports, port)
 		}
-		t = append(t, []string{c.ID, containerName(c), c.Image, string(c.State), c.Status, strings.Join(ports, ", ")})
+		t = append(t, []string{shortID(c.ID), containerName(c), c.Image, string(c.State), c.Status, strings.Join(ports, ", ")})
 	}
 	return t.text()
 }

@@ -25,7 +25,7 @@ func (a *app) stepper(d *scenario.Document, o scenario.Options) func(context.Con
 	last := 1 // the first line that has not been shown
 	return func(ctx context.Context, b *scenario.Block) scenario.Action {
 		style.Where = func(string) string { return "on " + strings.Join(scenario.Targets(b.Place, o.Nodes), " and ") }
-		style.Hide = func(other *scenario.Block) bool { return other != b }
+		style.Hide = func(other *scenario.Block) (string, bool) { return "", other != b }
 		_, _ = fmt.Fprintf(o.Output, "\n%s\n", d.Page(last, b.EndLine, style))
 		last = b.EndLine + 1
 		for {

@@ -3,13 +3,13 @@ package diagnose
 import (
 	"cmp"
 	"context"
-	"errors"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/client"
@@ -133,7 +133,7 @@ func (n *Node) askEngine(ctx context.Context, api API) error {
 			// Only an inspection tells the peers.
 			one, err := api.NetworkInspect(ctx, s.ID, client.NetworkInspectOptions{})
 			switch {
-			case isNotFound(err):
+			case errdefs.IsNotFound(err):
 				continue // removed meanwhile
 			case err != nil:
 				return err
@@ -146,11 +146,6 @@ func (n *Node) askEngine(ctx context.Context, api API) error {
 		return strings.Compare(a.Scope+" "+a.Name+" "+a.ID, b.Scope+" "+b.Name+" "+b.ID)
 	})
 	return nil
-}
-
-func isNotFound(err error) bool {
-	var nf interface{ NotFound() }
-	return errors.As(err, &nf)
 }
 
 func networkOf(w network.Network) Network {

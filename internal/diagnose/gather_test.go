@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	mobynet "github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/client"
@@ -56,13 +57,9 @@ func (f fakeAPI) NetworkList(context.Context, client.NetworkListOptions) (r clie
 	return r, nil
 }
 
-type notFound struct{ error }
-
-func (notFound) NotFound() {}
-
 func (f fakeAPI) NetworkInspect(_ context.Context, id string, _ client.NetworkInspectOptions) (r client.NetworkInspectResult, err error) {
 	if id == f.gone {
-		return r, notFound{errors.New("no such network")}
+		return r, fmt.Errorf("network %s: %w", id, errdefs.ErrNotFound)
 	}
 	r.Network.Network = mobynet.Network{ID: id, Name: "mynet01", Driver: "overlay", Scope: "swarm",
 		IPAM:  mobynet.IPAM{Config: []mobynet.IPAMConfig{{Subnet: netip.MustParsePrefix("172.100.0.0/24")}}},

@@ -201,15 +201,15 @@ func TestOneThingWrong(t *testing.T) {
 		{"image missing", func(f *Facts) {
 			f.Swarm.Services[0].Image = "shop:1"
 			f.Nodes[0].Images = append(f.Nodes[0].Images, "shop:1")
-			f.Swarm.Tasks[1].State, f.Swarm.Tasks[1].Err = "rejected", "No such image: shop:1"
-		}, "error image-missing docker2 -", []string{"evidence  docker2: a task of test01 is rejected: No such image: shop:1",
+			f.Swarm.Tasks[0].State, f.Swarm.Tasks[0].Err = "rejected", "No such image: shop:1"
+		}, "error image-missing docker2 -", []string{"evidence  docker2: task of test01 rejected: No such image: shop:1",
 			"docker2: has no image shop:1", "remedy    docker pull shop:1   (on every node, or copy it there with docker save and docker load)"}},
 		{"toolbox missing", func(f *Facts) { f.Nodes[1].Images = nil },
 			"warning image-missing docker2 -", []string{"evidence  docker2: has no image labctl/toolbox:latest", "remedy    labctl create"}},
 		{"program missing", func(f *Facts) {
-			f.Swarm.Tasks[0].State, f.Swarm.Tasks[0].Err = "failed", `starting container failed: exec: "nginx": executable file not found in $PATH`
+			f.Swarm.Tasks[1].State, f.Swarm.Tasks[1].Err = "failed", `starting container failed: exec: "nginx": executable file not found in $PATH`
 		}, "error tasks-fail docker1 -", []string{"cause     the image does not contain the program that it is to run", "remedy    docker run --rm labctl/toolbox:latest ls /bin"}},
-		{"unknown error", func(f *Facts) { f.Swarm.Tasks[0].State, f.Swarm.Tasks[0].Err = "rejected", "never seen" },
+		{"unknown error", func(f *Facts) { f.Swarm.Tasks[1].State, f.Swarm.Tasks[1].Err = "rejected", "never seen" },
 			"error tasks-fail docker1 -", []string{"cause     the swarm says: never seen", "remedy    docker service ps --no-trunc test01"}},
 		{"an old error of a service that runs", func(f *Facts) {
 			f.Swarm.Tasks = append(f.Swarm.Tasks, Task{Service: f.Swarm.Services[0].ID, Slot: 1, Desired: "shutdown", State: "rejected", Err: "No such image"})

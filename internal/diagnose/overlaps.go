@@ -149,7 +149,7 @@ func (j *judge) taskError(s Service, t Task) string {
 	if where == "" {
 		where = "no node"
 	}
-	return fmt.Sprintf("%s: a task of %s is %s: %s", where, s.Name, t.State, oneLine(t.Err))
+	return fmt.Sprintf("%s: task of %s %s: %s", where, s.Name, t.State, oneLine(t.Err))
 }
 
 func withStates(symptom, states string) string {

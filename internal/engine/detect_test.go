@@ -171,8 +171,8 @@ func TestBootSector(t *testing.T) {
 	dir := t.TempDir()
 	object, binary := filepath.Join(dir, "probe.o"), filepath.Join(dir, "probe.bin")
 	for _, argv := range [][]string{
-		{"as", "--32", "-o", object, "testdata/probe.S"},
-		{"ld", "-m", "elf_i386", "-Ttext=0x7c00", "--oformat", "binary", "-o", binary, object},
+		{"as", "--64", "-o", object, "testdata/probe.S"},
+		{"ld", "-Ttext=0x7c00", "--oformat", "binary", "-o", binary, object},
 	} {
 		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", argv, err, out)
@@ -189,9 +189,8 @@ func TestBootSector(t *testing.T) {
 	if len(code) > 510 {
 		t.Errorf("%d bytes: no room for a boot sector's mark", len(code))
 	}
-	made = append(made, make([]byte, 512)...)[:512]
-	made[510], made[511] = 0, 0
 	code = append(code, make([]byte, 512)...)[:512]
+	code[510], code[511] = 0x55, 0xaa
 	if diff := cmp.Diff(hex.Dump(code), hex.Dump(made)); diff != "" {
 		t.Errorf("kvm.go (-) is not what probe.S makes (+):\n%s", diff)
 	}

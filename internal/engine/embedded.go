@@ -31,6 +31,7 @@ type Status struct {
 type record struct {
 	PID     int       `json:"pid"`
 	NetNS   string    `json:"netns"`
+	Outside string    `json:"outside"` // network namespace of the labctl that started it
 	Started time.Time `json:"started"`
 	Ready   bool      `json:"ready"` // libvirtd answers
 }
@@ -38,6 +39,10 @@ type record struct {
 // EnvInside is set for a labctl that runs inside the engine's namespaces; it
 // holds the supervisor's process id.
 const EnvInside = "LABCTL_ENGINE_PID"
+
+// envOutside tells the supervisor in which network and mount namespace labctl
+// was when it started it, so that it can be sure to be elsewhere.
+const envOutside = "LABCTL_ENGINE_OUTSIDE"
 
 // The state files inside Dir.
 func (e Embedded) recordFile() string { return filepath.Join(e.Dir, "engine.json") }

@@ -54,6 +54,7 @@ func (e Embedded) Start(ctx context.Context) (started bool, err error) {
 	// Not CommandContext: the engine outlives this labctl.
 	cmd := exec.Command(exe, "engine", "serve", e.Dir)
 	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), envOutside+"="+namespaces())
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setsid:     true, // a Ctrl-C for labctl is none for the engine
@@ -220,8 +221,8 @@ type process struct {
 // must also see this very engine's folder at /run/libvirt.
 func (e Embedded) member(r record, pid int) bool {
 	ns := netns(pid)
-	if ns == "" || ns != r.NetNS || ns == netns(1) {
-		return false // never the host's own
+	if ns == "" || ns != r.NetNS || ns == r.Outside {
+		return false
 	}
 	own, err := os.Stat(filepath.Join(e.Dir, "run"))
 	if err != nil {
@@ -250,13 +251,29 @@ func (e Embedded) members(r record) []process {
 	return out
 }
 
-// netns names the network namespace of a process; "" if it is gone.
-func netns(pid int) string {
-	s, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
+// netns names the network namespace of a process; "" if it is gone, or may not
+// be asked, as process 1 of some containers.
+func netns(pid int) string { return namespace(pid, "net") }
+
+func namespace(pid int, kind string) string {
+	s, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
 	if err != nil {
 		return ""
 	}
 	return s
+}
+
+// namespaces names this process's network and mount namespace.
+func namespaces() string {
+	return netns(os.Getpid()) + " " + namespace(os.Getpid(), "mnt")
+}
+
+// isolated says whether this process is in other namespaces than those that
+// outside names, which is what namespaces returned there. Where either is not
+// known, it is not.
+func isolated(outside string) bool {
+	was, is := strings.Fields(outside), strings.Fields(namespaces())
+	return len(was) == 2 && len(is) == 2 && was[0] != is[0] && was[1] != is[1]
 }
 
 // ancestors returns this process and those above it.

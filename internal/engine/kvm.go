@@ -29,6 +29,9 @@ const probeExit = 85
 // probeSeconds bounds the probe; it takes 0.1 s where KVM works.
 const probeSeconds = 4
 
+// timedOut is the exit code of timeout(1) that had to end its command.
+const timedOut = 124
+
 // probeKVM boots a tiny machine with this CPU model. That /dev/kvm is there
 // and can be opened says too little: inside a VM it can be both, even start a
 // machine, and yet fail at instructions that every kernel needs.
@@ -62,7 +65,7 @@ func probeKVM(ctx context.Context, host remote.Runner, scratch, cpu string) erro
 		return nil
 	}
 	reason := firstError(res.Stderr)
-	if reason == "" {
+	if reason == "" || res.ExitCode == timedOut {
 		reason = fmt.Sprintf("a test machine did not boot within %d s", probeSeconds)
 	}
 	return fmt.Errorf("KVM does not work here (%s)", reason)

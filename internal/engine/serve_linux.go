@@ -47,8 +47,9 @@ var private = map[string]string{
 // libvirtd, and lives until it is told to end by ctx, then ends all that came
 // from it, VMs included.
 func (e Embedded) Serve(ctx context.Context) error {
-	if netns(os.Getpid()) == netns(1) {
-		return errors.New("engine serve: not in a network namespace of its own; labctl starts it by itself")
+	outside := os.Getenv(envOutside)
+	if !isolated(outside) {
+		return errors.New("engine serve: not in namespaces of its own; labctl starts it by itself")
 	}
 	if err := e.isolate(); err != nil {
 		return err
@@ -58,7 +59,7 @@ func (e Embedded) Serve(ctx context.Context) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the reaper of the engine's processes: %w", err)
 	}
-	self := record{PID: os.Getpid(), NetNS: netns(os.Getpid()), Started: time.Now().UTC()}
+	self := record{PID: os.Getpid(), NetNS: netns(os.Getpid()), Outside: strings.Fields(outside)[0], Started: time.Now().UTC()}
 	if err := e.write(self); err != nil {
 		return err
 	}

@@ -95,6 +95,13 @@ func (b *bootRun) start(ctx context.Context, e *Env) {
 	}()
 }
 
+// wait waits until Vagrant has ended, if it was started.
+func (b *bootRun) wait() {
+	if b.done != nil {
+		<-b.done
+	}
+}
+
 func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
 	if err := e.clearLeftovers(ctx, names); err != nil {
 		return err

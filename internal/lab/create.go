@@ -36,7 +36,11 @@ func (e *Env) PrepareHost(ctx context.Context) error {
 
 // Create makes the lab, or what of it is missing.
 func (e *Env) Create(ctx context.Context) error {
-	return runSteps(ctx, e, createSteps(e.Lab))
+	err := runSteps(ctx, e, createSteps(e.Lab))
+	// The nodes can be ready before Vagrant has ended, which must not be left
+	// behind: it still holds its locks.
+	e.boot.wait()
+	return err
 }
 
 // createSteps is the whole of `labctl create` once the host is ready.
@@ -59,10 +63,14 @@ func preflight(_ context.Context, e *Env, _ func(string)) (bool, error) {
 	if _, err := execLookPath("vagrant"); err != nil {
 		return false, &MissingToolError{Tool: "vagrant"}
 	}
-	if e.Choice.Provider != config.Embedded {
+	if e.Choice.Provider != config.Embedded && !e.booted() {
 		// The embedded engine's network is its own; every other provider
-		// puts the lab's subnet onto this host.
-		if err := subnetFree(e.Lab); err != nil {
+		// puts the lab's subnet onto this host, where it is once VMs are made.
+		host, err := hostUses()
+		if err != nil {
+			return false, err
+		}
+		if err := subnetFree(e.Lab.Subnet, host); err != nil {
 			return false, err
 		}
 	}

@@ -3,8 +3,6 @@ package lab
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,6 +62,12 @@ func (e *Env) clearLeftovers(ctx context.Context, names []string) error {
 	return e.removeVolumes(ctx, names, domains)
 }
 
+// booted says whether VMs of this lab were made, or begun.
+func (e *Env) booted() bool {
+	ids, _ := filepath.Glob(filepath.Join(e.StateDir(), ".vagrant", "machines", "*", "*", "id"))
+	return len(ids) > 0 || len(e.State.Booting) > 0
+}
+
 func (e *Env) vagrantKnows(node string) bool {
 	_, err := os.Stat(filepath.Join(e.StateDir(), ".vagrant", "machines", node, "libvirt", "id"))
 	return err == nil
@@ -105,47 +109,6 @@ func (e *Env) removeVolumes(ctx context.Context, names, domains []string) error 
 		}
 		if _, err := remote.Check(ctx, e.Host, "host", remote.Command{Argv: []string{"virsh", "-c", "qemu:///system", "vol-delete", volume, "default"}}); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// SubnetTakenError is a lab subnet that the host already uses.
-type SubnetTakenError struct {
-	Subnet    netip.Prefix
-	Interface string
-	Addr      netip.Prefix
-}
-
-func (e *SubnetTakenError) Error() string {
-	return fmt.Sprintf("the lab's subnet %s overlaps %s of the host's interface %s", e.Subnet, e.Addr, e.Interface)
-}
-
-// Hint names the change.
-func (e *SubnetTakenError) Hint() string {
-	return "choose another subnet in lab.toml, for example subnet = \"192.168.56.0/24\", or set provider = \"embedded\", whose network is its own"
-}
-
-// subnetFree fails if an interface of the host lies in the lab's subnet. The
-// bridges of the lab itself hold its first address, and are no conflict.
-func subnetFree(l *config.Lab) error {
-	ifaces, err := net.Interfaces()
-	if err != nil {
-		return err
-	}
-	for _, i := range ifaces {
-		if strings.HasPrefix(i.Name, "virbr") || strings.HasPrefix(i.Name, "vboxnet") {
-			continue
-		}
-		addrs, err := i.Addrs()
-		if err != nil {
-			continue // the interface went away
-		}
-		for _, a := range addrs {
-			p, err := netip.ParsePrefix(a.String())
-			if err == nil && l.Subnet.Overlaps(p.Masked()) {
-				return &SubnetTakenError{Subnet: l.Subnet, Interface: i.Name, Addr: p}
-			}
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,15 +38,26 @@ func key(name, node string) string {
 
 // StepError is a step that failed.
 type StepError struct {
-	Step, Node string
-	Err        error
+	Step string
+	Node string // several, with commas, if one failure hit them all; "" for the lab
+	Err  error
 }
 
 func (e *StepError) Error() string {
+	// Many an error below names its node, and even the step, by itself.
+	text := trimWord(trimWord(e.Err.Error(), e.Node), e.Step)
 	if e.Node == "" {
-		return fmt.Sprintf("%s: %v", e.Step, e.Err)
+		return fmt.Sprintf("%s: %s", e.Step, text)
 	}
-	return fmt.Sprintf("%s: %s: %v", e.Node, e.Step, e.Err)
+	return fmt.Sprintf("%s: %s: %s", e.Node, e.Step, text)
+}
+
+// trimWord removes "word: " from the beginning of a text.
+func trimWord(text, word string) string {
+	if n := len(word) + len(": "); word != "" && len(text) > n && strings.EqualFold(text[:n], word+": ") {
+		return text[n:]
+	}
+	return text
 }
 
 func (e *StepError) Unwrap() error { return e.Err }
@@ -73,10 +85,9 @@ func runSteps(ctx context.Context, e *Env, steps []Step) error {
 	}
 	var (
 		wg   sync.WaitGroup
-		mu   sync.Mutex
-		errs []error
+		errs = make([]error, len(steps))
 	)
-	for _, s := range steps {
+	for i, s := range steps {
 		wg.Go(func() {
 			me := outcomes[s.Key()]
 			defer close(me.done)
@@ -100,12 +111,7 @@ func runSteps(ctx context.Context, e *Env, steps []Step) error {
 				ev.State, ev.Detail = ui.Failed, "interrupted"
 			case err != nil:
 				ev.State, ev.Detail = ui.Failed, err.Error()
-				mu.Lock()
-				// One `vagrant up` serves many nodes: its failure is told once.
-				if !slices.ContainsFunc(errs, func(x error) bool { return errors.Is(x, err) }) {
-					errs = append(errs, &StepError{Step: s.Name, Node: s.Node, Err: err})
-				}
-				mu.Unlock()
+				errs[i] = err
 			case changed:
 				ev.State, me.ok = ui.Done, true
 			default:
@@ -119,5 +125,26 @@ func runSteps(ctx context.Context, e *Env, steps []Step) error {
 		// What failed because of the interruption is not news.
 		return context.Cause(ctx)
 	}
-	return errors.Join(errs...)
+	return joinFailures(steps, errs)
+}
+
+// joinFailures joins the errors of the steps in the steps' order. One `vagrant
+// up` serves many nodes: its failure is told once, with the names of all.
+func joinFailures(steps []Step, errs []error) error {
+	var out []error
+	for i, err := range errs {
+		if err == nil {
+			continue
+		}
+		j := slices.IndexFunc(out, func(x error) bool {
+			have := x.(*StepError)
+			return have.Step == steps[i].Name && errors.Is(have.Err, err)
+		})
+		if j < 0 {
+			out = append(out, &StepError{Step: steps[i].Name, Node: steps[i].Node, Err: err})
+		} else {
+			out[j].(*StepError).Node += ", " + steps[i].Node
+		}
+	}
+	return errors.Join(out...)
 }

@@ -92,15 +92,16 @@ func (d *Document) in(chapter int) []*Block {
 func (t *teacher) teachChapter(ctx context.Context, c int) error {
 	t.page(c, false)
 	blocks := t.doc.in(c)
+	checked := slices.ContainsFunc(blocks, func(b *Block) bool { return b.Kind == Check })
 	open := false // something for the trainee to do, and no check for it yet
 	for _, b := range blocks {
 		switch b.Kind {
 		case Step, Solve:
-			t.started[b.Index] = true // as far as labctl can know
-			if err := t.record(); err != nil {
+			if err := t.begin(b); err != nil { // as far as labctl can know
 				return err
 			}
-			open = true
+			// A solution may stand below the check that it satisfies.
+			open = open || b.Kind == Step || !checked
 		case Fault, Undo:
 			if b.Kind == Undo && t.undone[b.For] {
 				continue
@@ -121,7 +122,7 @@ func (t *teacher) teachChapter(ctx context.Context, c int) error {
 	if !open {
 		return nil
 	}
-	t.say("Nothing checks this one: press Enter when you have done it.")
+	t.say("\nNothing checks this one: press Enter when you have done it.")
 	for {
 		line, err := t.typed(ctx)
 		if err != nil {
@@ -245,100 +246,6 @@ func (t *teacher) command(ctx context.Context, line string) error {
 	return nil
 }
 
-// page shows a chapter: its checks are watched, not shown, and its solutions
-// come when they are asked for.
-func (t *teacher) page(c int, hints bool) {
-	from, to := 1, strings.Count(string(t.doc.Source), "\n")+1
-	if c >= 0 {
-		from = t.doc.Chapters[c].Line
-	}
-	if c+1 < len(t.doc.Chapters) {
-		to = t.doc.Chapters[c+1].Line - 1
-	}
-	s := t.Style
-	s.Hints = hints
-	s.Hide = func(b *Block) bool { return b.Kind != Step }
-	s.Where = t.where
-	bar := ""
-	if c >= 0 {
-		bar = fmt.Sprintf(" chapter %d of %d ", c+1, len(t.doc.Chapters))
-	}
-	t.say("\n──%s%s\n", bar, strings.Repeat("─", max(0, min(max(s.Width, 40), 100)-len(bar)-2)))
-	_, _ = io.WriteString(t.Out, t.doc.Page(from, to, s))
-	if vars := t.exports(c); vars != "" {
-		t.say("\nSet the variables that these commands use, wherever you type them:\n\n    export %s", vars)
-	}
-}
-
-func (t *teacher) where(place string) string {
-	return "on " + strings.Join(Targets(place, t.o.Nodes), " and ")
-}
-
-// exports are the variables of a chapter's steps with their values, quoted
-// for a shell.
-func (t *teacher) exports(c int) string {
-	var out []string
-	for _, b := range t.doc.in(c) {
-		s, _, err := readScript(b.Script)
-		if b.Kind != Step && b.Kind != Solve || err != nil {
-			continue
-		}
-		for _, u := range s.uses {
-			value, there := t.saved[u.name]
-			if !there {
-				value, there = t.vars[u.name]
-			}
-			set := u.name + "='" + strings.ReplaceAll(value, "'", `'\''`) + "'"
-			if there && !slices.Contains(out, set) {
-				out = append(out, set)
-			}
-		}
-	}
-	return strings.Join(out, " ")
-}
-
-func (t *teacher) hints() {
-	found := false
-	for _, h := range t.doc.hints(t.chapter) {
-		s := t.Style
-		s.Hints, s.Hide = true, func(b *Block) bool { return b.Kind == Solve }
-		_, _ = io.WriteString(t.Out, "\n"+t.doc.Page(h[0], h[1], s))
-		found = true
-	}
-	if !found {
-		t.say("This chapter has no hint; `solution` shows the commands.")
-	}
-}
-
-// hints are the lines, from and to, of the <details> of a chapter.
-func (d *Document) hints(chapter int) [][2]int {
-	lines := strings.Split(string(d.Source), "\n")
-	from, to := 1, len(lines)
-	if chapter >= 0 {
-		from = d.Chapters[chapter].Line
-	}
-	if chapter+1 < len(d.Chapters) {
-		to = d.Chapters[chapter+1].Line - 1
-	}
-	var out [][2]int
-	depth := 0
-	for i := from; i <= to; i++ {
-		line := strings.TrimSpace(lines[i-1])
-		if strings.HasPrefix(line, "<details") {
-			if depth == 0 {
-				out = append(out, [2]int{i, to})
-			}
-			depth++
-		}
-		if depth > 0 && strings.HasSuffix(line, "</details>") {
-			if depth--; depth == 0 {
-				out[len(out)-1][1] = i
-			}
-		}
-	}
-	return out
-}
-
 // todo lists the steps and solutions of the chapter.
 func (t *teacher) todo() []*Block {
 	return slices.DeleteFunc(t.doc.in(t.chapter), func(b *Block) bool { return b.Kind != Step && b.Kind != Solve })
@@ -360,6 +267,7 @@ func (t *teacher) solution() {
 func (t *teacher) runChapter(ctx context.Context) {
 	if len(t.todo()) == 0 {
 		t.solution()
+		return
 	}
 	for _, b := range t.todo() {
 		if t.ran[b.Index] || ctx.Err() != nil {
@@ -372,6 +280,7 @@ func (t *teacher) runChapter(ctx context.Context) {
 		}
 		t.ran[b.Index] = true
 	}
+	t.say("Done.")
 }
 
 // end congratulates, and asks whether to tidy up.

@@ -47,7 +47,7 @@ func (r *trainee) Write(p []byte) (int, error) {
 func learn(t *testing.T, d *Document, f *fakes, on map[string]func(), change func(*Options), plan ...[2]string) (*Result, string, error) {
 	t.Helper()
 	r := &trainee{t: t, plan: plan, lines: make(chan string), on: on}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	o := f.options()
 	if change != nil {
@@ -168,7 +168,7 @@ func TestLeavingAndComingBack(t *testing.T) {
 	_, out, err := learn(t, loadLesson(t), f, nil, func(o *Options) {
 		journal(o)
 		o.From = left[0]
-	}, [2]string{"press Enter", "run"}, [2]string{"docker", ""}, [2]string{"Enter removes", "k"})
+	}, [2]string{"press Enter", "run"}, [2]string{"Done.", ""}, [2]string{"Enter removes", "k"})
 	if err != nil {
 		t.Fatal(err)
 	}

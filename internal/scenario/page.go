@@ -13,9 +13,10 @@ import (
 type Style struct {
 	Width int  // in columns; 0 means 80
 	Color bool // bold, italic and code by escape sequences
-	// Hide leaves a block out; nil shows all. Hints are <details>, which are
-	// left out but for their summary unless Hints is set.
-	Hide  func(b *Block) bool
+	// Hide leaves a block out, with a text in its place, "" for none; nil
+	// shows all. Hints are <details>, which are left out but for their summary
+	// unless Hints is set.
+	Hide  func(b *Block) (instead string, hide bool)
 	Hints bool
 	// Where says in words on what a block runs; nil gives its place.
 	Where func(place string) string
@@ -62,9 +63,10 @@ const (
 	italicOff
 	codeOn
 	codeOff
+	noBreak // a space at which no line is broken
 )
 
-var colors = map[rune]string{boldOn: "\x1b[1m", boldOff: "\x1b[22m", italicOn: "\x1b[3m", italicOff: "\x1b[23m", codeOn: "\x1b[36m", codeOff: "\x1b[39m"}
+var colors = map[rune]string{boldOn: "\x1b[1m", boldOff: "\x1b[22m", italicOn: "\x1b[3m", italicOff: "\x1b[23m", codeOn: "\x1b[36m", codeOff: "\x1b[39m", noBreak: " "}
 
 type renderer struct {
 	Style
@@ -117,16 +119,29 @@ func (p *renderer) open(number int, m []string) {
 	p.flush()
 	p.fence = m[1]
 	b := p.blocks[number]
-	p.hidden = p.details > 0 || strings.HasPrefix(m[2], "toml scenario") || b != nil && p.Hide != nil && p.Hide(b)
+	p.hidden = p.details > 0 || strings.HasPrefix(m[2], "toml scenario")
 	if p.hidden || b == nil {
 		return
+	}
+	if p.Hide != nil {
+		instead := ""
+		if instead, p.hidden = p.Hide(b); p.hidden {
+			if instead != "" {
+				p.out.WriteString("  (" + instead + ")\n")
+			}
+			return
+		}
 	}
 	where := "@" + b.Place
 	if p.Where != nil {
 		where = p.Where(b.Place)
 	}
-	if b.Kind != Step {
-		where += ", " + string(b.Kind)
+	switch b.Kind {
+	case Step, Solve:
+	case Check:
+		where += ", a check"
+	default:
+		where += ", by labctl itself"
 	}
 	fmt.Fprintf(&p.out, "%c  %s:%c\n", boldOn, where, boldOff)
 }
@@ -183,7 +198,7 @@ func (p *renderer) inline(s string) string {
 			return out.String() + emphasis(rest)
 		}
 		out.WriteString(emphasis(rest[:at[0]]))
-		code := rest[at[2]:at[3]]
+		code := strings.ReplaceAll(rest[at[2]:at[3]], " ", string(noBreak))
 		if !p.Color {
 			code = "`" + code + "`"
 		}
@@ -204,7 +219,7 @@ func (p *renderer) colored(s string) string {
 		switch {
 		case !isColor:
 			out.WriteRune(r)
-		case p.Color:
+		case p.Color || r == noBreak:
 			out.WriteString(seq)
 		}
 	}
@@ -234,10 +249,13 @@ func fill(text string, width int) []string {
 	var line, word strings.Builder
 	cols := func(s string) int {
 		return runewidth.StringWidth(strings.Map(func(r rune) rune {
-			if _, isColor := colors[r]; isColor {
-				return -1
+			if _, isColor := colors[r]; !isColor {
+				return r
 			}
-			return r
+			if r == noBreak {
+				return ' '
+			}
+			return -1
 		}, s))
 	}
 	space := ""

@@ -256,8 +256,7 @@ func (r *run) main(ctx context.Context) error {
 // ended. It returns the failure of the first node that failed, if any.
 func (r *run) block(ctx context.Context, b *Block) *Failure {
 	if makes(b.Kind) {
-		r.started[b.Index] = true
-		if err := r.record(); err != nil {
+		if err := r.begin(b); err != nil {
 			// What cannot be written down must not be made.
 			delete(r.started, b.Index)
 			return r.failure(b, NodeResult{Node: hostName, Reason: err.Error()})
@@ -272,6 +271,19 @@ func (r *run) block(ctx context.Context, b *Block) *Failure {
 		}
 	}
 	return nil
+}
+
+// begin writes down that b, which makes or breaks something, is begun.
+func (r *run) begin(b *Block) error {
+	r.started[b.Index] = true
+	// What was undone or removed before will have to be again.
+	delete(r.undone, b.ID)
+	for i := range r.cleaned {
+		if slices.Contains(r.doc.covers(r.doc.Blocks[i]), b) {
+			delete(r.cleaned, i)
+		}
+	}
+	return r.record()
 }
 
 // took keeps what a block that passed has saved or set right.

@@ -3,6 +3,7 @@ package vagrant
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -11,17 +12,22 @@ import (
 	"strings"
 	"time"
 
+	govagrant "github.com/bmatcuk/go-vagrant"
+
 	"labctl/internal/config"
 	"labctl/internal/remote"
 )
 
-// Client runs Vagrant for one lab.
+// Client runs Vagrant for one lab. The state of its VMs is asked through
+// go-vagrant; what changes them, or whose answer go-vagrant cannot read, runs
+// through run, which says why.
 type Client struct {
 	Dir      string // folder of the Vagrantfile and of .vagrant
 	Provider config.Provider
 	Log      io.Writer // everything that `vagrant up` prints; nil for nowhere
 
 	grace time.Duration // see patience; 0 is the default
+	query time.Duration // see queryTimeout; 0 is the default
 }
 
 // State is a VM's state.
@@ -36,8 +42,8 @@ const (
 )
 
 const (
-	// queryTimeout bounds status and ssh-config: 2 s when the host is idle.
-	queryTimeout   = 2 * time.Minute
+	// defaultQuery bounds status and ssh-config: 2 s when the host is idle.
+	defaultQuery   = 2 * time.Minute
 	destroyTimeout = 5 * time.Minute
 	// defaultGrace is what an interrupted Vagrant gets to release its locks.
 	defaultGrace = 8 * time.Second
@@ -102,8 +108,7 @@ var known = []struct{ text, hint string }{
 	{"already taken", "a VM of that name exists, but Vagrant does not know it (its .vagrant folder was deleted): `labctl create --force` removes what carries this lab's mark and creates it again"},
 	{"already exists", "a volume of that name is left from an earlier lab: `labctl create --force` removes what carries this lab's mark and creates it again"},
 	{"192.168.33", "VirtualBox 6.1.28 and later allow host-only addresses outside 192.168.56.0/21 only if /etc/vbox/networks.conf has the line `* 192.168.33.0/24`"},
-	{"not find any box", "the box cannot be downloaded: check box.name and box.url in lab.toml and the network"},
-	{"couldn't be accessed from the remote", "the box cannot be downloaded: check box.name and box.url in lab.toml and the network"},
+	{"remote catalog", "the box cannot be downloaded: check box.name and box.url in lab.toml and the network"},
 	{"is locked", "another Vagrant works on this VM, perhaps one that a killed labctl started: let it end, then try again"},
 	{"Cannot allocate memory", "not enough memory for the VMs: lower memory in lab.toml or close other programs"},
 }
@@ -135,22 +140,47 @@ func (c *Client) Status(ctx context.Context) (map[string]State, error) {
 	if _, err := os.Stat(filepath.Join(c.Dir, "Vagrantfile")); errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
-	out := map[string]State{}
-	err := c.ask(ctx, queryTimeout, "no answer within", func(m message) {
-		if m.kind != "state" || len(m.data) == 0 {
-			return
-		}
-		switch word := m.data[0]; word {
-		case "not_created":
-			out[m.target] = NotCreated
-		case "poweroff", "shutoff", "off":
-			out[m.target] = PowerOff
-		default:
-			out[m.target] = State(word)
-		}
-	}, "status")
+	g, err := govagrant.NewVagrantClient(c.Dir)
 	if err != nil {
-		return nil, err
+		return nil, &Error{Command: "status", Cause: err}
+	}
+	cmd := g.Status()
+	cmd.Env = c.env()
+	if err := cmd.Start(); err != nil {
+		return nil, &Error{Command: "status", Cause: err}
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	ctx, cancel := context.WithTimeoutCause(ctx, c.queryTimeout(), fmt.Errorf("no answer within %v", c.queryTimeout()))
+	defer cancel()
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		// Not go-vagrant's own context: that kills Vagrant without the chance
+		// to give back its locks. Nor is the end waited for: go-vagrant reads
+		// no further than a line of 64 KiB, on which Vagrant would hang.
+		_ = signalGroup(cmd.Process, false)
+		time.AfterFunc(c.patience(), func() { _ = cmd.Process.Kill() })
+		return nil, &Error{Command: "status", Cause: context.Cause(ctx)}
+	}
+	if cmd.Error != nil {
+		// It puts the error's class in front.
+		_, message, _ := strings.Cut(cmd.Error.Error(), ", ")
+		return nil, &Error{Command: "status", Message: message, Cause: cmd.Error}
+	}
+	if err != nil {
+		return nil, &Error{Command: "status", Cause: err}
+	}
+	out := map[string]State{}
+	for name, word := range cmd.Status {
+		switch word {
+		case "not_created":
+			out[name] = NotCreated
+		case "poweroff", "shutoff", "off":
+			out[name] = PowerOff
+		default:
+			out[name] = State(word)
+		}
 	}
 	return out, nil
 }
@@ -158,7 +188,7 @@ func (c *Client) Status(ctx context.Context) (map[string]State, error) {
 // Endpoint asks how a running node is reached over SSH.
 func (c *Client) Endpoint(ctx context.Context, n config.Node) (remote.Endpoint, error) {
 	text := ""
-	err := c.ask(ctx, queryTimeout, "no answer within", func(m message) {
+	err := c.ask(ctx, c.queryTimeout(), "no answer within", func(m message) {
 		if m.target == n.Name && m.kind == "ssh-config" {
 			text = strings.Join(m.data, ",")
 		}

@@ -75,6 +75,13 @@ func (c *Client) run(ctx context.Context, log io.Writer, each func(message), arg
 	return said.String(), err
 }
 
+func (c *Client) queryTimeout() time.Duration {
+	if c.query != 0 {
+		return c.query
+	}
+	return defaultQuery
+}
+
 func (c *Client) patience() time.Duration {
 	if c.grace != 0 {
 		return c.grace

@@ -131,7 +131,7 @@ func unquote(e ast.Expr) string {
 // value is a word that no text of the code holds: what has a digit or a slash
 // in it, what stands in quotes, or a name.
 var (
-	value  = regexp.MustCompile(`[0-9/]|^(virtualbox|libvirt|embedded|create|debian|Ubuntu|LTS|docker|ps|tini|dnsmasq|host|pending)$`)
+	value  = regexp.MustCompile(`[0-9/]|^(virtualbox|libvirt|embedded|create|debian|Ubuntu|LTS|docker|ps|up|tini|dnsmasq|host|pending)$`)
 	quoted = regexp.MustCompile(`"[^"]*"`)
 )
 

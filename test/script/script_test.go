@@ -18,6 +18,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -96,6 +99,16 @@ func setup(env *testscript.Env) error {
 			return err
 		}
 	}
+	env.Defer(func() {
+		// What a script that killed labctl has left of the fake Vagrant.
+		for _, name := range []string{"pid", "child"} {
+			data, _ := os.ReadFile(filepath.Join(fake, name))
+			cwd, _ := os.Readlink(filepath.Join("/proc", string(data), "cwd"))
+			if pid, err := strconv.Atoi(string(data)); err == nil && strings.HasPrefix(cwd, env.WorkDir) {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+	})
 	w := &world{engines: map[string]*fakeEngine{}}
 	for i := 1; i <= 3; i++ {
 		name := fmt.Sprintf("docker%d", i)

@@ -26,7 +26,7 @@ var recorded embed.FS
 //	NAME      a node's SSH host, port and key
 //	vm/NAME   a VM's state, if it was made
 //	mode      what goes wrong: hang, interrupted or deaf while booting, fail,
-//	          half, killed, longline; status-fails, status-longline
+//	          half, killed, longline, lingers; status-fails, status-longline
 //	child     the process id of the child that a booting Vagrant has
 func fakeVagrant(args []string) int {
 	v := vagrantRun{fake: os.Getenv("FAKE"), out: os.Stdout}
@@ -157,8 +157,8 @@ func (v *vagrantRun) up(names []string) int {
 		v.replay("failed", names)
 		return 1
 	case "half": // docker1 comes up, then the other fails
-		v.replay("up", names[:1])
 		v.made(names[0])
+		v.replay("up", names[:1])
 		v.replay("failed", names[1:])
 		return 1
 	case "killed":
@@ -171,6 +171,10 @@ func (v *vagrantRun) up(names []string) int {
 		v.made(name)
 	}
 	v.replay("up", names)
+	if v.mode == "lingers" { // as the real one does, which then writes its own notes
+		time.Sleep(2 * time.Second)
+		_ = os.WriteFile(v.file("finished"), nil, 0o644)
+	}
 	return 0
 }
 
