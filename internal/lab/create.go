@@ -131,7 +131,7 @@ func startEngine(ctx context.Context, e *Env, say func(string)) (bool, error) {
 
 // renderOptions resolves the box for the chosen provider.
 func (e *Env) renderOptions() (vagrant.RenderOptions, error) {
-	o := vagrant.RenderOptions{Provider: e.Choice.Provider, Accel: e.Choice.Accel, CPU: e.Choice.CPU, Version: e.Version}
+	o := vagrant.RenderOptions{Provider: e.Choice.Provider, Accel: e.Choice.Accel, CPU: e.Choice.CPU, LabID: e.id(), Version: e.Version}
 	if e.ownBox() {
 		o.OwnNetwork = true
 		o.KeyFiles = []string{e.keyFile(), wellKnownKeyFile()}

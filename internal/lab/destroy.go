@@ -68,9 +68,17 @@ func destroyVMs(ctx context.Context, e *Env, say func(string)) (bool, error) {
 
 // removeNetworks removes the lab's own libvirt networks, which
 // vagrant-libvirt leaves behind where a VM never came up.
-func removeNetworks(ctx context.Context, e *Env, _ func(string)) (bool, error) {
+func removeNetworks(ctx context.Context, e *Env, say func(string)) (bool, error) {
 	virsh := func(args ...string) (remote.Result, error) {
 		return remote.Check(ctx, e.Host, "host", remote.Command{Argv: append([]string{"virsh", "-c", "qemu:///system"}, args...)})
+	}
+	domains, err := virsh("list", "--all", "--name")
+	if err != nil {
+		return false, err
+	}
+	if strings.Contains("\n"+domains.Stdout, "\n"+vagrant.DomainPrefix(e.Lab.Name)) {
+		say("kept: a lab of the same name in another folder uses them")
+		return false, nil
 	}
 	res, err := virsh("net-list", "--all", "--name")
 	if err != nil {

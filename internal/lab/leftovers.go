@@ -2,6 +2,8 @@ package lab
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"os/exec"
@@ -68,6 +70,15 @@ func (e *Env) booted() bool {
 	return len(ids) > 0 || len(e.State.Booting) > 0
 }
 
+// mark is what this lab's VMs carry. It holds a hash of the lab's folder: on
+// the system's hypervisor another folder can have a lab of the same name.
+func (e *Env) mark() string { return vagrant.Mark(e.Lab.Name, e.id()) }
+
+func (e *Env) id() string {
+	sum := sha256.Sum256([]byte(e.Dir))
+	return hex.EncodeToString(sum[:4])
+}
+
 func (e *Env) vagrantKnows(node string) bool {
 	_, err := os.Stat(filepath.Join(e.StateDir(), ".vagrant", "machines", node, "libvirt", "id"))
 	return err == nil
@@ -81,8 +92,8 @@ func (e *Env) removeDomain(ctx context.Context, domain string) error {
 	if err != nil {
 		return err
 	}
-	if title := strings.TrimSpace(res.Stdout); title != vagrant.Mark(e.Lab.Name) {
-		return fmt.Errorf("VM %s is not this lab's: its title is %q, not %q; rename the lab in lab.toml, or remove that VM by hand", domain, title, vagrant.Mark(e.Lab.Name))
+	if title := strings.TrimSpace(res.Stdout); title != e.mark() {
+		return fmt.Errorf("VM %s is not this lab's: its title is %q, not %q; rename the lab in lab.toml, or remove that VM by hand", domain, title, e.mark())
 	}
 	if _, err := virsh("destroy", domain); err != nil { // fails if it is off
 		return err

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -85,6 +86,8 @@ func TestClearLeftovers(t *testing.T) {
 		{name: "with consent", host: virsh{domains: map[string]string{"lab_docker1": mark}, noPool: true}, force: true, want: gone("lab_docker1")},
 		{name: "another's title", host: virsh{domains: map[string]string{"lab_docker1": "my own VM"}}, force: true, booting: []string{"docker1"},
 			err: `VM lab_docker1 is not this lab's: its title is "my own VM", not "labctl lab lab"; rename the lab in lab.toml, or remove that VM by hand`},
+		{name: "the same name in another folder", host: virsh{domains: map[string]string{"lab_docker1": mark + " 00000000"}}, force: true,
+			err: `VM lab_docker1 is not this lab's: its title is "labctl lab lab 00000000", not "labctl lab lab"; rename the lab in lab.toml, or remove that VM by hand`},
 		{name: "no title", host: virsh{domains: map[string]string{"lab_docker1": ""}}, force: true,
 			err: `VM lab_docker1 is not this lab's: its title is "", not "labctl lab lab"; rename the lab in lab.toml, or remove that VM by hand`},
 		{name: "another lab's", host: virsh{domains: map[string]string{"lab2_docker1": "labctl lab lab2", "docker1": "x"}, noPool: true}, force: true},
@@ -100,6 +103,12 @@ func TestClearLeftovers(t *testing.T) {
 				tt.provider = config.Libvirt
 			}
 			e := &Env{Lab: testLab(1, 1), Dir: t.TempDir(), Host: &tt.host, Force: tt.force, State: &State{Booting: tt.booting}, Choice: engine.Choice{Provider: tt.provider}}
+			for domain, title := range tt.host.domains {
+				if title == mark {
+					tt.host.domains[domain] = e.mark()
+				}
+			}
+			tt.err = strings.ReplaceAll(tt.err, strconv.Quote(mark), strconv.Quote(e.mark()))
 			for _, n := range tt.known {
 				id := filepath.Join(e.StateDir(), ".vagrant", "machines", n, "libvirt", "id")
 				if err := os.MkdirAll(filepath.Dir(id), 0o755); err != nil {
@@ -211,7 +220,18 @@ func TestRemoveNetworks(t *testing.T) {
 	}
 }
 
+// A lab of the same name in another folder still uses them.
+func TestRemoveNetworksInUse(t *testing.T) {
+	host := &networks{domains: "lab_docker1\n", all: "lab-lab\nlab-mgmt\n", active: "lab-lab\n"}
+	said := ""
+	changed, err := removeNetworks(t.Context(), &Env{Lab: testLab(1, 1), Host: host}, func(s string) { said = s })
+	if err != nil || changed || host.removed != nil || said != "kept: a lab of the same name in another folder uses them" {
+		t.Errorf("%v, %v, removed %q, said %q", changed, err, host.removed, said)
+	}
+}
+
 type networks struct {
+	domains     string
 	all, active string
 	removed     []string
 }
@@ -219,6 +239,8 @@ type networks struct {
 func (n *networks) Run(_ context.Context, c remote.Command) (remote.Result, error) {
 	line := strings.TrimPrefix(strings.Join(c.Argv, " "), "virsh -c qemu:///system ")
 	switch line {
+	case "list --all --name":
+		return remote.Result{Stdout: n.domains + "\n"}, nil
 	case "net-list --all --name":
 		return remote.Result{Stdout: n.all + "\n"}, nil
 	case "net-list --name":

@@ -90,6 +90,8 @@ func TestMistakesInBlocks(t *testing.T) {
 		{"@manager", "echo $1", `d.md:13: $1 is not set: it is no parameter, not saved before, and not assigned in the block`},
 		{"@manager", "echo $LAB_IP_DOCKER1 $MANAGER_IP $LAB_IP $HOME", ""},
 		{"@manager", "cat <<END\n$NOPE\nEND", `d.md:14: $NOPE is not set: it is no parameter, not saved before, and not assigned in the block; did you mean "$NODE"?`},
+		{"@manager", "awk '\n  ENVIRON[\"PORT\"] > ENVIRON[\"PROT\"]'", `d.md:14: $PROT is not set: it is no parameter, not saved before, and not assigned in the block; did you mean "$PORT"?`},
+		{"@manager", "X=1 awk 'ENVIRON[\"X\"] > ENVIRON[\"LAB\"]'", ""},
 		{"@host", "echo $LAB_IP", `d.md:13: $LAB_IP is not set: it is no parameter, not saved before, and not assigned in the block; did you mean "$LAB_IPS"?`},
 		{"@manager", "docker service create -p 22:80 x", `d.md:13: publishing port 22 would cut the lab off: labctl reaches the nodes by it`},
 		{"@manager", "docker service create \\\n  --publish=2377:80 x", `d.md:14: publishing port 2377 would cut the lab off: the managers speak by it`},

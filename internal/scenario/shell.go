@@ -72,8 +72,15 @@ func readScript(text string) (s script, line int, err error) {
 		}
 		return true
 	})
+	// awk reads variables in a way of its own, and takes a misspelled one for
+	// an empty one.
+	for _, at := range inAwk.FindAllStringSubmatchIndex(text, -1) {
+		s.uses = append(s.uses, varUse{name: text[at[2]:at[3]], line: strings.Count(text[:at[0]], "\n") + 1})
+	}
 	return s, 0, nil
 }
+
+var inAwk = regexp.MustCompile(`ENVIRON\["([A-Za-z_][A-Za-z0-9_]*)"\]`)
 
 func (s *script) param(n *syntax.ParamExp, argsSet bool) {
 	if n.Param == nil {

@@ -49,6 +49,8 @@ type RenderOptions struct {
 	// over a minute a node under emulation. Embedded only.
 	KeyFiles   []string
 	OwnNetwork bool
+	// LabID goes into the VMs' mark; see Mark.
+	LabID string
 	// Version is labctl's own, for the comment at the top.
 	Version string
 	// ConsoleDir is an absolute folder in which each VM's serial console is
@@ -76,8 +78,14 @@ func DefaultBox(p config.Provider) string {
 func DomainPrefix(lab string) string { return lab + "_" }
 
 // Mark is the title of every libvirt domain of a lab and the start of the
-// description of its VMs: what is marked so is labctl's to destroy.
-func Mark(lab string) string { return "labctl lab " + lab }
+// description of its VMs: what is marked so is labctl's to destroy. id tells
+// apart labs of one name in different folders; "" is left out.
+func Mark(lab, id string) string {
+	if id == "" {
+		return "labctl lab " + lab
+	}
+	return "labctl lab " + lab + " " + id
+}
 
 // LabNetwork names the libvirt network that joins the nodes.
 func LabNetwork(lab string) string { return lab + "-lab" }
@@ -181,7 +189,7 @@ func newPage(lab *config.Lab, o RenderOptions) (*page, error) {
 		LabNetwork:        LabNetwork(lab.Name),
 		Netmask:           net.IP(net.CIDRMask(lab.Subnet.Bits(), 32)).String(),
 		DomainPrefix:      DomainPrefix(lab.Name),
-		Mark:              Mark(lab.Name),
+		Mark:              Mark(lab.Name, o.LabID),
 		Group:             "/labctl-" + lab.Name,
 		ManagementName:    ManagementNetwork(lab.Name),
 		ManagementAddress: ManagementSubnet(lab, o.Provider).String(),
@@ -202,7 +210,7 @@ func newPage(lab *config.Lab, o RenderOptions) (*page, error) {
 		p.Nodes = append(p.Nodes, pageNode{
 			Name: n.Name, IP: n.IP.String(), CPUs: n.CPUs, MemoryMB: n.MemoryMB,
 			VMName:      lab.Name + "-" + n.Name,
-			Description: Mark(lab.Name) + ", node " + n.Name,
+			Description: Mark(lab.Name, o.LabID) + ", node " + n.Name,
 			Console:     console(o, n.Name),
 		})
 	}

@@ -33,7 +33,7 @@ var goldens = []struct {
 	lab  string
 	o    RenderOptions
 }{
-	{"virtualbox", "", RenderOptions{Provider: config.VirtualBox, Version: "v1.2.3"}},
+	{"virtualbox", "", RenderOptions{Provider: config.VirtualBox, LabID: "0123abcd", Version: "v1.2.3"}},
 	{"libvirt", "workers = 2\nsubnet = \"10.44.0.0/16\"\nmemory = 2048\n[swarm]\ndefault-address-pool = [\"10.20.0.0/16\"]\n",
 		RenderOptions{Provider: config.Libvirt, Version: "v1.2.3"}},
 	{"embedded-kvm", "", RenderOptions{Provider: config.Embedded, Accel: config.AccelKVM, Version: "v1.2.3",
@@ -80,7 +80,7 @@ func TestRenderNastyGolden(t *testing.T) {
 	// Ruby sees the nodes under their names, whole, and nothing else runs.
 	want := ""
 	for _, n := range lab.Nodes {
-		want += hex.EncodeToString([]byte(n.Name)) + "\n" + hex.EncodeToString([]byte(Mark(lab.Name))) + "\n"
+		want += hex.EncodeToString([]byte(n.Name)) + "\n" + hex.EncodeToString([]byte(Mark(lab.Name, ""))) + "\n"
 	}
 	if out, ok := ruby(t, vagrantStub+string(got)); ok && out != want {
 		t.Errorf("ruby defined %q, want %q", out, want)
