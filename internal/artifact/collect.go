@@ -29,7 +29,7 @@ type Node struct {
 
 // CollectOptions says how long to wait.
 type CollectOptions struct {
-	PerItem  time.Duration // for one question, in whole seconds; 0: 20 s
+	PerItem  time.Duration // for one question, in whole seconds; 0: 10 s
 	PerNode  time.Duration // for all of one node; 0: 2 min
 	Progress func(node, detail string)
 }
@@ -40,7 +40,7 @@ type CollectOptions struct {
 // swarm as well. What could not be had is recorded in r, a node that does not
 // answer once.
 func Collect(ctx context.Context, r *Run, nodes []Node, o CollectOptions) {
-	o.PerItem = cmp.Or(o.PerItem, 20*time.Second)
+	o.PerItem = cmp.Or(o.PerItem, 10*time.Second)
 	o.PerNode = cmp.Or(o.PerNode, 2*time.Minute)
 	if o.Progress == nil {
 		o.Progress = func(string, string) {}

@@ -5,8 +5,10 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -113,8 +115,13 @@ func keep[T any](ctx context.Context, d *docker, name string, question func(cont
 
 func (d *docker) missing(name string, err error) { d.run.Missing(d.dir+"/"+name, reason(err)) }
 
-// reason is the first line of an error.
+// reason is the first line of an error, without the URL that no person asked
+// for.
 func reason(err error) string {
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err
+	}
 	first, _, _ := strings.Cut(err.Error(), "\n")
 	return short(first)
 }
@@ -229,11 +236,16 @@ func (d *docker) containers(ctx context.Context) {
 		log := d.file("logs/container-", containerName(c), ".log")
 		d.wg.Go(func() {
 			tty := false
-			keep(ctx, d, about, func(ctx context.Context) (json.RawMessage, error) {
+			_, ok := keep(ctx, d, about, func(ctx context.Context) (json.RawMessage, error) {
 				res, err := d.api.ContainerInspect(ctx, c.ID, client.ContainerInspectOptions{})
 				tty = res.Container.Config != nil && res.Container.Config.Tty
 				return res.Raw, err
 			})
+			if !ok {
+				// While a container starts or hangs, the engine keeps both.
+				d.missing(log, errors.New("not asked for: the container itself could not be inspected"))
+				return
+			}
 			d.log(ctx, log, tty, func(ctx context.Context) (io.ReadCloser, error) {
 				return d.api.ContainerLogs(ctx, c.ID, client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Tail: tail})
 			}, nil)

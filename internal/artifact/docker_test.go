@@ -1,10 +1,13 @@
 package artifact
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -234,7 +237,8 @@ func TestHostileNames(t *testing.T) {
 		"/services?status=true": `[{"ID":"s1","Spec":{"Name":"../../../../escape"}}]`,
 		"/networks":             `[{"Name":"../../escape","Id":"n1"},{"Name":"Web","Id":"n2"},{"Name":"web","Id":"n3"},{"Id":"n4"}]`,
 		"/networks/n1":          `{}`, "/networks/n2": `{}`, "/networks/n3": `{}`, "/networks/n4": `{}`,
-		"/containers/json?all=1":     `[{"Id":"c1","Names":["/../../../escape\u0000\n/x"]},{"Id":"c2","Names":["C:\\escape"]},{"Id":"c3","Names":["` + long + `"]},{"Id":"../c4"}]`,
+		"/containers/json?all=1": `[{"Id":"c1","Names":["/../../../escape\u0000\n/x"]},{"Id":"c2","Names":["C:\\escape"]},{"Id":"c3","Names":["` + long + `"]},{"Id":"../c4"}]`,
+		"/containers/c1/json":    `{}`, "/containers/c2/json": `{}`, "/containers/c3/json": `{}`,
 		"/services/s1" + serviceLogs: "", "/containers/c1" + logs: "", "/containers/c2" + logs: "", "/containers/c3" + logs: "",
 	}}
 	r := newRun(t, "create")
@@ -284,23 +288,34 @@ func TestSilentEngine(t *testing.T) {
 	dead := &engine{hang: []string{"/info"}}
 	half := manager()
 	delete(half.answers, "/networks/net2?verbose=true")
-	half.hang = []string{"/networks/net2?verbose=true", "/containers/c1" + logs}
+	half.answers["/containers/json?all=1"] = `[{"Id":"c1","Names":["/test01.1.k1"]},{"Id":"c2","Names":["/starts"]}]`
+	half.hang = []string{"/networks/net2?verbose=true", "/containers/c1" + logs, "/containers/c2/json", "/containers/c2" + logs}
+	lost, err := client.New(client.WithHost("unix:///x"), client.WithDialContext(func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("docker3: the SSH connection was lost")
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
 	r := newRun(t, "create")
 	begin := time.Now()
 	script := sends(archive(t, file("x", "x")), 0, nil)
 	Collect(t.Context(), r, []Node{
 		{Name: "docker1", Runner: script, API: half.start(t)},
 		{Name: "docker2", Runner: script, API: dead.start(t)},
+		{Name: "docker3", Runner: script, API: lost},
 	}, CollectOptions{PerItem: 300 * time.Millisecond})
 	if took := time.Since(begin); took > 5*time.Second {
 		t.Errorf("took %v", took)
 	}
 	_, missing := closed(t, r)
 	want := []string{
+		"nodes/docker1/docker/container-starts.json: no answer within 300ms",
+		"nodes/docker1/docker/logs/container-starts.log: not asked for: the container itself could not be inspected",
 		"nodes/docker1/docker/logs/container-test01.1.k1.log: no answer within 300ms",
 		"nodes/docker1/docker/logs/service-test01.log: Error grabbing logs: node docker2 is not available",
 		"nodes/docker1/docker/network-mynet01.json: no answer within 300ms",
 		"nodes/docker2/docker: the Docker engine was asked for nothing else: no answer within 300ms",
+		"nodes/docker3/docker: the Docker engine was asked for nothing else: docker3: the SSH connection was lost",
 	}
 	if d := cmp.Diff(want, missing); d != "" {
 		t.Errorf("missing (-want +got):\n%s", d)

@@ -67,6 +67,7 @@ func TestDetect(t *testing.T) {
 	refused := remote.Result{ExitCode: 1, Stderr: "error: failed to connect to the hypervisor\nerror: more\n"}
 	works := remote.Result{ExitCode: probeExit}
 	noKVM := remote.Result{ExitCode: 1, Stderr: "qemu-system-x86_64: warning: host doesn't support it\nCould not access KVM kernel module: No such file or directory\nqemu-system-x86_64: failed to initialize kvm: No such file or directory\n"}
+	denied := remote.Result{ExitCode: 1, Stderr: "Could not access KVM kernel module: Permission denied\n"}
 	hangs := remote.Result{ExitCode: 124}
 
 	const (
@@ -84,12 +85,17 @@ func TestDetect(t *testing.T) {
 	}{
 		{name: "VirtualBox first", results: map[string]remote.Result{"VBoxManage": vbox, "virsh": libvirt},
 			want: Choice{Provider: config.VirtualBox, Reason: "VirtualBox 7.0.20r163906 answers"}, asked: []string{"VBoxManage"}},
-		{name: "without its module", results: map[string]remote.Result{"VBoxManage": noModule, "virsh": libvirt},
-			want: Choice{Provider: config.Libvirt, Reason: "the system's libvirt answers"}, asked: []string{"VBoxManage", "virsh"}},
+		{name: "without its module", results: map[string]remote.Result{"VBoxManage": noModule, "virsh": libvirt, "qemu host": works},
+			want:  Choice{Provider: config.Libvirt, Accel: config.AccelKVM, CPU: "host", Reason: "the system's libvirt answers; it runs VMs with KVM"},
+			asked: []string{"VBoxManage", "virsh", "qemu host"}},
 		{name: "named, without its module", lab: config.Lab{Provider: config.VirtualBox}, results: map[string]remote.Result{"VBoxManage": noModule, "virsh": libvirt},
 			err: "provider virtualbox cannot be used: WARNING: The vboxdrv kernel module is not loaded.", asked: []string{"VBoxManage"}},
-		{name: "named", lab: config.Lab{Provider: config.Libvirt}, results: map[string]remote.Result{"VBoxManage": vbox, "virsh": libvirt},
-			want: Choice{Provider: config.Libvirt, Reason: "the system's libvirt answers"}, asked: []string{"virsh"}},
+		{name: "named", lab: config.Lab{Provider: config.Libvirt, Acceleration: config.AccelTCG}, results: map[string]remote.Result{"VBoxManage": vbox, "virsh": libvirt},
+			want:  Choice{Provider: config.Libvirt, Accel: config.AccelTCG, CPU: "qemu64", Reason: "the system's libvirt answers; it runs VMs with software emulation, as lab.toml says"},
+			asked: []string{"virsh"}},
+		{name: "KVM is libvirtd's alone", lab: config.Lab{Provider: config.Libvirt}, results: map[string]remote.Result{"virsh": libvirt, "qemu host": denied, "qemu qemu64": denied},
+			want:  Choice{Provider: config.Libvirt, Accel: config.AccelKVM, CPU: "host", Reason: "the system's libvirt answers; it runs VMs with KVM, which only libvirtd itself can try"},
+			asked: []string{"virsh", "qemu host", "qemu qemu64"}},
 		{name: "named, refused", lab: config.Lab{Provider: config.Libvirt}, results: map[string]remote.Result{"VBoxManage": vbox, "virsh": refused},
 			err: noVirt + ": error: failed to connect to the hypervisor", asked: []string{"virsh"}},
 		{name: "embedded last, KVM", root: true, results: map[string]remote.Result{"qemu host": works},

@@ -20,11 +20,11 @@ import (
 type Choice struct {
 	Provider config.Provider // never Auto
 	Reason   string          // one line for people
-	// Accel is how the embedded engine's VMs run: AccelKVM or AccelTCG; ""
-	// for the other providers, which decide that themselves.
+	// Accel is how QEMU runs the VMs: AccelKVM or AccelTCG; "" for
+	// VirtualBox, which decides that itself.
 	Accel config.Acceleration
-	// CPU is the CPU model of the embedded engine's VMs in QEMU's words:
-	// "host" where the host's own CPU can be handed on, else "qemu64".
+	// CPU is the VMs' CPU model in QEMU's words: "host" where the host's own
+	// CPU can be handed on, else "qemu64"; "" for VirtualBox.
 	CPU string
 }
 
@@ -94,7 +94,12 @@ func usable(ctx context.Context, p config.Provider, lab *config.Lab, host remote
 			}
 			return Choice{}, &UnusableError{p, reason, "start libvirtd and add your user to the group libvirt, then log in again"}
 		}
-		return Choice{Provider: p, Reason: "the system's libvirt answers"}, nil
+		choice, err := accelerate(ctx, lab, host, scratch)
+		if err != nil {
+			return Choice{}, &UnusableError{p, err.Error(), kvmRemedy}
+		}
+		choice.Provider, choice.Reason = p, "the system's libvirt answers; it runs VMs with "+choice.Reason
+		return choice, nil
 	case config.Embedded:
 		return usableEmbedded(ctx, lab, host, scratch)
 	}
@@ -120,23 +125,38 @@ func usableEmbedded(ctx context.Context, lab *config.Lab, host remote.Runner, sc
 	if len(missing) > 0 {
 		return bad("not installed: "+strings.Join(missing, ", "), "on Debian or Ubuntu: make deps (it lists and installs the packages)")
 	}
-	choice := Choice{Provider: config.Embedded, Accel: config.AccelTCG, CPU: "qemu64", Reason: "private libvirtd with software emulation, as lab.toml says"}
+	choice, err := accelerate(ctx, lab, host, scratch)
+	if err != nil {
+		return bad(err.Error(), kvmRemedy)
+	}
+	choice.Provider, choice.Reason = config.Embedded, "private libvirtd with "+choice.Reason
+	return choice, nil
+}
+
+const kvmRemedy = "set acceleration = \"auto\" in lab.toml to fall back to software emulation"
+
+// accelerate chooses how QEMU runs the VMs of both libvirt providers. The
+// error is a lab.toml that asks for KVM where there is none.
+func accelerate(ctx context.Context, lab *config.Lab, host remote.Runner, scratch string) (Choice, error) {
+	tcg := Choice{Accel: config.AccelTCG, CPU: "qemu64", Reason: "software emulation, as lab.toml says"}
 	if lab.Acceleration == config.AccelTCG {
-		return choice, nil
+		return tcg, nil
 	}
 	var err error
 	for _, cpu := range []string{"host", "qemu64"} {
 		if err = probeKVM(ctx, host, scratch, cpu); err == nil {
-			choice.Accel, choice.CPU = config.AccelKVM, cpu
-			choice.Reason = "private libvirtd with KVM"
-			return choice, nil
+			return Choice{Accel: config.AccelKVM, CPU: cpu, Reason: "KVM"}, nil
 		}
 	}
-	if lab.Acceleration == config.AccelKVM {
-		return bad("lab.toml asks for acceleration \"kvm\", but "+err.Error(), "set acceleration = \"auto\" in lab.toml to fall back to software emulation")
+	// The system's libvirtd has rights that its user lacks.
+	if strings.Contains(err.Error(), "Permission denied") {
+		return Choice{Accel: config.AccelKVM, CPU: "host", Reason: "KVM, which only libvirtd itself can try"}, nil
 	}
-	choice.Reason = "private libvirtd with software emulation, several times slower than KVM: " + err.Error()
-	return choice, nil
+	if lab.Acceleration == config.AccelKVM {
+		return Choice{}, fmt.Errorf("lab.toml asks for acceleration \"kvm\", but %w", err)
+	}
+	tcg.Reason = "software emulation, several times slower than KVM: " + err.Error()
+	return tcg, nil
 }
 
 func firstLine(s string) string {

@@ -134,7 +134,7 @@ func (d *Document) Chapter(b *Block) string {
 // short is the first sentence of the description, cut to a line.
 func (b *Block) short() string {
 	s := b.Description
-	for _, end := range []string{". ", ": ", "。"} {
+	for _, end := range []string{". ", "? ", ": ", "。"} {
 		if before, _, found := strings.Cut(s, end); found {
 			s = before + strings.TrimRight(end, ": ")
 		}

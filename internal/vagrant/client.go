@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,8 +91,15 @@ func gist(message string) string {
 
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Output returns Vagrant's whole message.
-func (e *Error) Output() string { return strings.TrimSpace(e.Message) }
+// rubyFrame is a line of a Ruby stack trace.
+var rubyFrame = regexp.MustCompile("\\.rb:\\d+:in [`']")
+
+// Output returns Vagrant's message, without the stack traces that it adds to
+// what it takes for a bug of its own; vagrant.log has them.
+func (e *Error) Output() string {
+	lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(e.Message), "\n"), rubyFrame.MatchString)
+	return strings.TrimSpace(strings.Join(lines, "\n"))
+}
 
 // Hint gives the remedy for the messages that have one.
 func (e *Error) Hint() string {

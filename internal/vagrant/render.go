@@ -41,7 +41,7 @@ type RenderOptions struct {
 	// choice to vagrant-libvirt; for VirtualBox it means nothing.
 	Accel config.Acceleration
 	// CPU is QEMU's name of the CPU model, "host" for the host's own; "" is
-	// "host" with KVM and "qemu64" without. Embedded only.
+	// "host" with KVM and "qemu64" without. Not for VirtualBox.
 	CPU string
 	// KeyFiles are private keys that Vagrant tries, and OwnNetwork leaves the
 	// lab's network card for labctl to configure. Vagrant then has nothing to
@@ -237,16 +237,15 @@ func (p *page) setMachine(o RenderOptions) error {
 	default:
 		return fmt.Errorf("acceleration %q is neither kvm nor tcg", o.Accel)
 	}
+	if o.Accel == config.AccelKVM && o.CPU != "" && o.CPU != "host" {
+		p.CPUMode, p.CPUModel = "custom", o.CPU
+	}
 	if o.Provider != config.Embedded {
 		return nil
 	}
 	p.KeyFiles, p.OwnNetwork = o.KeyFiles, o.OwnNetwork
-	if o.Accel == config.AccelKVM {
-		if o.CPU == "" || o.CPU == "host" {
-			p.CPUMode = "host-passthrough"
-		} else {
-			p.CPUMode, p.CPUModel = "custom", o.CPU
-		}
+	if o.Accel == config.AccelKVM && p.CPUMode == "" {
+		p.CPUMode = "host-passthrough"
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	name := args[0]
 	var env []string
-	for _, key := range []string{"PATH", "HOME", "WORK", "FAKE", "TMPDIR", "XDG_CACHE_HOME", "GOCOVERDIR"} {
+	for _, key := range []string{"PATH", "HOME", "WORK", "FAKE", "TMPDIR", "XDG_CACHE_HOME", "GOCOVERDIR", "GORACE"} {
 		if v := ts.Getenv(key); v != "" {
 			env = append(env, key+"="+v)
 		}
@@ -192,6 +192,7 @@ var (
 		{regexp.MustCompile(`pid \d+`), "pid N"},
 		{regexp.MustCompile(`since \d\d:\d\d:\d\d`), "since TIME"},
 		{regexp.MustCompile(`\d{8}T\d{6}Z`), "TIME"},
+		{regexp.MustCompile(`(labctl lab \S+) [0-9a-f]{8}\b`), "$1 HASH"}, // of the lab's folder
 		{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
 	}
 )

@@ -120,6 +120,8 @@ func setup(env *testscript.Env) error {
 		env.Setenv("NODE"+fmt.Sprint(i), n.dir)
 	}
 	env.Setenv("FAKE", fake)
+	// A program built with -race sleeps for a second at its end otherwise.
+	env.Setenv("GORACE", "atexit_sleep_ms=0")
 	env.Setenv("HOME", filepath.Join(env.WorkDir, ".home"))
 	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
 	if name, subnet, ok := hostNetwork(); ok {

@@ -26,7 +26,7 @@ var recorded embed.FS
 //	NAME      a node's SSH host, port and key
 //	vm/NAME   a VM's state, if it was made
 //	mode      what goes wrong: hang, interrupted or deaf while booting, fail,
-//	          half, killed, longline, lingers; status-fails, status-longline
+//	          half, killed, longline, lingers; status-fails
 //	child     the process id of the child that a booting Vagrant has
 func fakeVagrant(args []string) int {
 	v := vagrantRun{fake: os.Getenv("FAKE"), out: os.Stdout}
@@ -110,11 +110,8 @@ func (v *vagrantRun) nodes() []string {
 }
 
 func (v *vagrantRun) status() int {
-	switch v.mode {
-	case "status-fails":
+	if v.mode == "status-fails" {
 		return v.fail("Vagrant::Errors::VagrantfileSyntaxError", "There is a syntax error in the following Vagrantfile. The syntax error\nmessage is reproduced below for convenience:\n\nunexpected end-of-input")
-	case "status-longline":
-		v.say("", "ui", "warn", strings.Repeat("deprecated, ", 10<<10))
 	}
 	for _, name := range v.nodes() {
 		state := "not_created"
