@@ -44,13 +44,13 @@ type docker struct {
 	mu    sync.Mutex
 	names map[string]bool // file names in use
 	count int             // files written
-	size  int             // bytes written
+	room  int             // bytes that may still be written
 }
 
 // collectDocker returns the number of files written. What could not be had is
 // recorded; an engine that does not answer is asked only once.
 func collectDocker(ctx context.Context, r *Run, dir string, api *client.Client, perItem time.Duration) int {
-	d := &docker{run: r, dir: dir, api: api, perItem: perItem, slots: make(chan struct{}, atOnce), names: map[string]bool{}}
+	d := &docker{run: r, dir: dir, api: api, perItem: perItem, slots: make(chan struct{}, atOnce), names: map[string]bool{}, room: maxArchive}
 	if api == nil {
 		r.Missing(dir, "no connection to the Docker engine")
 		return 0
@@ -146,9 +146,9 @@ func (d *docker) write(name string, data []byte) {
 		data = data[:maxFile]
 	}
 	d.mu.Lock()
-	full := d.size+len(data) > maxArchive
+	full := len(data) > d.room
 	if !full {
-		d.size += len(data)
+		d.room -= len(data)
 	}
 	d.mu.Unlock()
 	if full {

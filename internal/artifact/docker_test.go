@@ -330,83 +330,28 @@ func TestSilentEngine(t *testing.T) {
 	}
 }
 
-func TestReadLog(t *testing.T) {
-	huge := frame(1, "x")[:4] + "\xff\xff\xff\xff"
-	for _, tt := range []struct {
-		name, in string
-		tty      bool
-		want     string
-		fail     string
-	}{
-		{"both streams", frame(1, "a\n") + frame(2, "b\n"), false, "a\nb\n", ""},
-		{"nothing", "", false, "", ""},
-		{"terminal", "a\r\nb", true, "a\r\nb", ""},
-		{"the engine's own words", frame(1, "a\n") + frame(3, "Error: x\n") + frame(1, "b\n") + frame(3, "y"), false, "a\nb\n", "Error: x"},
-		{"cut in a head", frame(1, "a\n") + "\x01\x00", false, "a\n", "unexpected EOF"},
-		{"cut in a frame", frame(1, "abc")[:9], false, "a", "unexpected EOF"},
-		{"a size of 4 GiB", huge + "abc", false, "abc", "unexpected EOF"},
-		{"too much of the engine's words", frame(3, strings.Repeat("e", 2000)), false, "", strings.Repeat("e", 1024)},
-		{"no log", "HTTP/1.1 200 OK\r\n", false, "", "not a log of the Docker engine: frame of the kind 72"},
-	} {
-		got, err := readLog(strings.NewReader(tt.in), tt.tty)
-		fail := ""
-		if err != nil {
-			fail = err.Error()
-		}
-		if string(got) != tt.want || fail != tt.fail {
-			t.Errorf("%s: %q, error %q; want %q, %q", tt.name, got, fail, tt.want, tt.fail)
-		}
-	}
-	for _, tty := range []bool{false, true} {
-		endless := strings.Repeat(frame(1, strings.Repeat("x", 1<<20)), 20)
-		if got, err := readLog(strings.NewReader(endless), tty); len(got) > maxFile+1<<20 || len(got) <= maxFile || err != nil {
-			t.Errorf("took %d bytes of 20 MiB: %v", len(got), err)
-		}
-	}
-}
-
-func FuzzReadLog(f *testing.F) {
-	f.Add([]byte(frame(1, "a\n") + frame(3, "x")))
-	f.Add([]byte("\x01\x00\x00\x00\xff\xff\xff\xff"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		text, _ := readLog(strings.NewReader(string(data)), false)
-		if len(text) > len(data) {
-			t.Errorf("%d bytes from %d", len(text), len(data))
-		}
-		newCluster(nil, nil, nil).arrange(text)
-	})
-}
-
 // A node cannot fill the host's disk.
 func TestDockerFloods(t *testing.T) {
-	var list []string
-	answers := map[string]string{"/info": `{}`, "/containers/json?all=1": `[]`}
-	for i := range maxObjects + 2 {
-		list = append(list, fmt.Sprintf(`{"Name":"n%d","Id":"n%d"}`, i, i))
-		answers[fmt.Sprintf("/networks/n%d", i)] = `{"Name":"` + strings.Repeat("x", 400<<10) + `"}`
-	}
-	answers["/networks"] = "[" + strings.Join(list, ",") + "]"
-	e := &engine{answers: answers}
 	r := newRun(t, "create")
-	Collect(t.Context(), r, []Node{{Name: "docker1", API: e.start(t)}}, CollectOptions{})
-	_, missing := closed(t, r)
-	total := 0
-	err := filepath.WalkDir(r.Dir(), func(_ string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() && d.Name() != manifestName {
-			info, err := d.Info()
-			total += int(info.Size())
-			return err
-		}
-		return err
-	})
-	if err != nil || total > maxArchive || total < maxArchive/2 {
-		t.Errorf("%d bytes kept, %v", total, err)
+	d := &docker{run: r, dir: "nodes/docker1/docker", room: maxFile + 10}
+	d.write("huge.log", make([]byte, maxFile+1))
+	d.write("most.log", make([]byte, 9))
+	d.write("more.log", make([]byte, 2))
+	d.write("last.log", make([]byte, 1))
+	if got := some(d, "networks", make([]int, maxObjects+2)); len(got) != maxObjects {
+		t.Errorf("%d objects are looked at", len(got))
 	}
-	if !slices.Contains(missing, "nodes/docker1/docker/networks: 2 of 202 left out") {
-		t.Errorf("missing: %q", missing)
+	files, missing := closed(t, r)
+	want := []string{"nodes/docker1/docker/huge.log 8388608", "nodes/docker1/docker/last.log 1", "nodes/docker1/docker/most.log 9"}
+	if diff := cmp.Diff(want, files); diff != "" || d.count != 3 {
+		t.Errorf("%d files (-want +got):\n%s", d.count, diff)
 	}
-	refused := slices.IndexFunc(missing, func(m string) bool { return strings.HasSuffix(m, ": not kept: more than 64 MiB from this engine") })
-	if refused < 0 {
-		t.Errorf("nothing was refused: %d missing", len(missing))
+	want = []string{
+		"nodes/docker1/docker/huge.log: cut off after 8 MiB of 8388609 bytes",
+		"nodes/docker1/docker/more.log: not kept: more than 64 MiB from this engine",
+		"nodes/docker1/docker/networks: 2 of 202 left out",
+	}
+	if diff := cmp.Diff(want, missing); diff != "" {
+		t.Errorf("missing (-want +got):\n%s", diff)
 	}
 }

@@ -10,7 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
+
+	"github.com/mattn/go-runewidth"
 
 	labassets "labctl"
 	"labctl/internal/scenario"
@@ -155,11 +156,19 @@ func (a *app) scenarioList(f scenarioFlags) error {
 	if f.json {
 		return a.printJSON(rows)
 	}
-	w := tabwriter.NewWriter(a.streams.Out, 0, 0, 2, ' ', 0)
+	var widths [3]int // not a tabwriter: a Japanese letter takes two columns
 	for _, r := range rows {
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%d min\n", r.Name, r.ID, r.Title, r.Minutes)
+		for i, s := range []string{r.Name, r.ID, r.Title} {
+			widths[i] = max(widths[i], runewidth.StringWidth(s))
+		}
 	}
-	return w.Flush()
+	for _, r := range rows {
+		for i, s := range []string{r.Name, r.ID, r.Title} {
+			a.printf("%s  ", runewidth.FillRight(s, widths[i]))
+		}
+		a.printf("%d min\n", r.Minutes)
+	}
+	return nil
 }
 
 func (a *app) scenarioShow(arg string, f scenarioFlags) error {

@@ -3,9 +3,11 @@ package lab
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
+	"labctl/internal/box"
 	"labctl/internal/config"
 	"labctl/internal/remote"
 	"labctl/internal/vagrant"
@@ -106,6 +108,9 @@ func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
 	if err := e.clearLeftovers(ctx, names); err != nil {
 		return err
 	}
+	if err := e.addBox(ctx, b, names); err != nil {
+		return err
+	}
 	e.State.Booting = names
 	if err := e.State.Save(); err != nil {
 		return err
@@ -124,14 +129,7 @@ func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
 			close(ch)
 		}
 	}
-	err := e.Vagrant().Up(ctx, names, deadline, func(node, line string) {
-		b.mu.Lock()
-		say := b.say[node]
-		b.mu.Unlock()
-		if say != nil {
-			say(line)
-		}
-	}, ready)
+	err := e.Vagrant().Up(ctx, names, deadline, b.tell, ready)
 	if err != nil {
 		return err
 	}
@@ -140,4 +138,30 @@ func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
 	}
 	e.State.Booting = nil
 	return e.State.Save()
+}
+
+// addBox makes labctl's own box known to Vagrant before the VMs are made.
+func (e *Env) addBox(ctx context.Context, b *bootRun, names []string) error {
+	if !e.ownBox() || !slices.ContainsFunc(names, func(n string) bool { return !e.vagrantKnows(n) }) {
+		return nil
+	}
+	have, ok, err := box.Find(e.BoxOptions(nil))
+	if err != nil || !ok {
+		return err
+	}
+	for _, n := range names {
+		b.tell(n, "adding the box to Vagrant")
+	}
+	_, err = e.Vagrant().AddBox(ctx, have.Name, have.Path)
+	return err
+}
+
+// tell shows what Vagrant does for a node.
+func (b *bootRun) tell(node, line string) {
+	b.mu.Lock()
+	say := b.say[node]
+	b.mu.Unlock()
+	if say != nil {
+		say(line)
+	}
 }

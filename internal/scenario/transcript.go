@@ -3,6 +3,7 @@ package scenario
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -22,14 +23,37 @@ func (r *Result) Transcript(d *Document) []byte {
 		after[b.EndLine] = i
 	}
 	lines := strings.Split(strings.TrimSuffix(string(d.Source), "\n"), "\n")
+	for i, b := range d.Blocks {
+		if b.Folded && i < len(r.Blocks) && (r.Blocks[i].Verdict == Failed || r.Blocks[i].Verdict == Interrupted) {
+			unfold(lines[:b.Line-1])
+		}
+	}
 	for i, line := range lines {
 		s.WriteString(line + "\n")
 		if index, ok := after[i+1]; ok && index < len(r.Blocks) {
 			open := lines[d.Blocks[index].Line-1]
-			s.WriteString(underBlock(r.Blocks[index], listMark.ReplaceAllString(open[:strings.IndexAny(open, "`~")], " ")))
+			pad := listMark.ReplaceAllString(open[:strings.IndexAny(open, "`~")], " ")
+			s.WriteString(underBlock(r.Blocks[index], pad))
+			if i+1 < len(lines) && strings.Trim(lines[i+1], "> \t") != "" {
+				// Text right below a tag would not be read as Markdown.
+				s.WriteString(strings.TrimRight(pad, " ") + "\n")
+			}
 		}
 	}
 	return []byte(s.String())
+}
+
+// unfold opens the <details> of the page that are not closed in these lines:
+// what failed inside them must be seen.
+func unfold(lines []string) {
+	depth := 0
+	for i, line := range slices.Backward(lines) {
+		depth += strings.Count(line, "</details") - strings.Count(line, "<details")
+		if depth < 0 {
+			lines[i] = strings.Replace(line, "<details>", "<details open>", 1)
+			depth = 0
+		}
+	}
 }
 
 func (r *Result) banner() string {
@@ -70,7 +94,7 @@ func underBlock(b BlockResult, pad string) string {
 		}
 		line("<details%s><summary>%s</summary>", open, escape(summary))
 		line("")
-		output := strings.TrimRight(orSelf(n.Output, n.Stdout+n.Stderr), "\n")
+		output := strings.TrimRight(Visible(orSelf(n.Output, n.Stdout+n.Stderr)), "\n")
 		if output == "" {
 			line("*no output*")
 		} else {

@@ -3,7 +3,6 @@ package vagrant
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -13,14 +12,11 @@ import (
 	"strings"
 	"time"
 
-	govagrant "github.com/bmatcuk/go-vagrant"
-
 	"labctl/internal/config"
 	"labctl/internal/remote"
 )
 
-// Client runs Vagrant for one lab. The state of its VMs is asked through
-// go-vagrant; what changes them, or whose answer go-vagrant cannot read, runs
+// Client runs Vagrant for one lab: its boxes through go-vagrant, its VMs
 // through run, which says why.
 type Client struct {
 	Dir      string // folder of the Vagrantfile and of .vagrant
@@ -148,47 +144,22 @@ func (c *Client) Status(ctx context.Context) (map[string]State, error) {
 	if _, err := os.Stat(filepath.Join(c.Dir, "Vagrantfile")); errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
-	g, err := govagrant.NewVagrantClient(c.Dir)
-	if err != nil {
-		return nil, &Error{Command: "status", Cause: err}
-	}
-	cmd := g.Status()
-	cmd.Env = c.env()
-	if err := cmd.Start(); err != nil {
-		return nil, &Error{Command: "status", Cause: err}
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	ctx, cancel := context.WithTimeoutCause(ctx, c.queryTimeout(), fmt.Errorf("no answer within %v", c.queryTimeout()))
-	defer cancel()
-	select {
-	case err = <-ended:
-	case <-ctx.Done():
-		// Not go-vagrant's own context: that kills Vagrant without the chance
-		// to give back its locks. Nor is the end waited for: go-vagrant reads
-		// no further than a line of 64 KiB, on which Vagrant would hang.
-		_ = signalGroup(cmd.Process, false)
-		time.AfterFunc(c.patience(), func() { _ = cmd.Process.Kill() })
-		return nil, &Error{Command: "status", Cause: context.Cause(ctx)}
-	}
-	if cmd.Error != nil {
-		// It puts the error's class in front.
-		_, message, _ := strings.Cut(cmd.Error.Error(), ", ")
-		return nil, &Error{Command: "status", Message: message, Cause: cmd.Error}
-	}
-	if err != nil {
-		return nil, &Error{Command: "status", Cause: err}
-	}
 	out := map[string]State{}
-	for name, word := range cmd.Status {
-		switch word {
-		case "not_created":
-			out[name] = NotCreated
-		case "poweroff", "shutoff", "off":
-			out[name] = PowerOff
-		default:
-			out[name] = State(word)
+	err := c.ask(ctx, c.queryTimeout(), "no answer within", func(m message) {
+		if m.kind != "state" || len(m.data) == 0 {
+			return
 		}
+		switch word := m.data[0]; word {
+		case "not_created":
+			out[m.target] = NotCreated
+		case "poweroff", "shutoff", "off":
+			out[m.target] = PowerOff
+		default:
+			out[m.target] = State(word)
+		}
+	}, "status")
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }

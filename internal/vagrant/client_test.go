@@ -53,13 +53,12 @@ func TestStatusOfNothing(t *testing.T) {
 	}
 }
 
-// go-vagrant stops reading at 64 KiB, and Vagrant then hangs: that must end.
+// go-vagrant stops reading at 64 KiB, and Vagrant then hangs for ever.
 func TestStatusLongLine(t *testing.T) {
 	c := fake(t, `head -c 204800 /dev/zero | tr '\0' x | sed 's/^/1,,ui,warn,/'; echo; echo 1,docker1,state,running`)
-	c.query = 500 * time.Millisecond
-	_, err := c.Status(t.Context())
-	if err == nil || err.Error() != "vagrant status failed: no answer within 500ms" {
-		t.Errorf("error %v", err)
+	got, err := c.Status(t.Context())
+	if err != nil || got["docker1"] != Running {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 

@@ -25,14 +25,15 @@ func (c *Client) Up(ctx context.Context, names []string, deadline time.Duration,
 	failure, err := c.run(ctx, c.Log, func(m message) {
 		switch {
 		case m.kind == "ui" && len(m.data) > 1:
-			if m.target == "" {
+			line := plainLine(m.target, m.data[1])
+			if m.target == "" || line == "" {
 				return
 			}
 			// What it says when it is interrupted tells nothing of why.
 			if ctx.Err() == nil {
-				last = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(m.data[1]), "==>"))
+				last = m.target + ": " + line
 			}
-			progress(m.target, m.data[1])
+			progress(m.target, line)
 		case m.kind == "action" && len(m.data) > 1 && m.data[0] == "up" && m.data[1] == "end":
 			if !finished[m.target] {
 				finished[m.target] = true
@@ -50,6 +51,20 @@ func (c *Client) Up(ctx context.Context, names []string, deadline time.Duration,
 		return ctx.Err()
 	}
 	return &Error{Command: "up", Message: failure, Cause: err}
+}
+
+// plainLine is the first line of what Vagrant says about a node, without the
+// node's name that it puts in front ("==> docker1: ", "    docker1: ").
+func plainLine(target, text string) string {
+	for {
+		text = strings.TrimSpace(text)
+		short := strings.TrimPrefix(strings.TrimPrefix(text, "==> "), target+":")
+		if short == text {
+			line, _, _ := strings.Cut(text, "\n")
+			return line
+		}
+		text = short
+	}
 }
 
 // TimeoutError is a `vagrant up` that did not end in time.

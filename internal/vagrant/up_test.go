@@ -64,10 +64,8 @@ func TestUpRecorded(t *testing.T) {
 	if diff := cmp.Diff([]string{"docker2", "docker1"}, h.ready); diff != "" {
 		t.Errorf("ready, each once and in Vagrant's order: %s", diff)
 	}
-	// Commas and line breaks are themselves again.
-	want := "==> docker1: No version detected for labctl/debian12-9304bb4f07bb, using timestamp to watch for modifications. Consider\n" +
-		"==> docker1: generating a local metadata for the box with a version to allow better handling.\n" +
-		"==> docker1: See https://www.vagrantup.com/docs/boxes/format#box-metadata for further details."
+	// The first line of each message, without the name that leads it.
+	want := "No version detected for labctl/debian12-9304bb4f07bb, using timestamp to watch for modifications. Consider"
 	found := false
 	for _, l := range h.lines["docker1"] {
 		found = found || l == want
