@@ -138,7 +138,7 @@ func (st *stage) run(ctx context.Context, doc *document, f scenarioFlags) (out o
 		return out, err
 	}
 	o.Event, o.Output = st.e.Event, ui.Above(s.ui, a.streams.Out)
-	o.Keep, o.To = f.keep, f.to
+	o.Keep, o.To, o.Standing = f.keep, f.to, s.collect
 	for _, w := range doc.warnings {
 		st.e.Log.Warn(w.String())
 	}

@@ -76,7 +76,7 @@ func (st *stage) earlier(doc *document) (*scenario.Journal, error) {
 		if j.Path() != st.journal(doc.name) {
 			continue
 		}
-		was, _, err := scenario.Load(j.File, []byte(j.Source))
+		was, err := j.Document()
 		if err == nil {
 			err = scenario.SameBlocks(was, doc.d)
 		}

@@ -199,7 +199,11 @@ func (a *app) scenarioCheck(ctx context.Context, arg string, f scenarioFlags) er
 		if b.Given && note == "" {
 			note = "(given: not counted)"
 		}
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", word, b.Name, b.Chapter, scenario.Visible(note))
+		line := word + "\t" + b.Name + "\t" + b.Chapter
+		if note != "" {
+			line += "\t" + scenario.Visible(note)
+		}
+		_, _ = fmt.Fprintln(w, line)
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -139,7 +139,7 @@ func (b *Block) short() string {
 			s = before + strings.TrimRight(end, ": ")
 		}
 	}
-	return runewidth.Truncate(s, 100, "…")
+	return runewidth.Truncate(strings.TrimRight(s, ": "), 100, "…")
 }
 
 // Span is a duration that reads as text, such as "1m30s", in JSON.

@@ -66,9 +66,23 @@ func readJournal(name string) (*Journal, error) {
 // Path is the file that the journal was read from.
 func (j *Journal) Path() string { return j.path }
 
+// Document is the document as it was when it ran.
+func (j *Journal) Document() (*Document, error) {
+	d, _, err := Load(j.File, []byte(j.Source))
+	if err != nil {
+		return nil, fmt.Errorf("%s: the document in it: %w", j.path, err)
+	}
+	for _, i := range slices.Concat(j.Started, j.Cleaned) {
+		if i < 0 || i >= len(d.Blocks) {
+			return nil, fmt.Errorf("%s: the document in it has no block %d", j.path, i)
+		}
+	}
+	return d, nil
+}
+
 // Faults names the faults that still stand, "subnet.md:45 fault id=cut".
 func (j *Journal) Faults() []string {
-	d, _, err := Load(j.File, []byte(j.Source))
+	d, err := j.Document()
 	if err != nil {
 		return nil // it was sound when it ran: this labctl reads another format
 	}
@@ -161,9 +175,9 @@ func (r *run) adopt(j *Journal) {
 // Clean undoes and removes what the journal's run left, and removes the
 // journal if all of that worked.
 func Clean(ctx context.Context, j *Journal, o Options) (*Result, error) {
-	d, _, err := Load(j.File, []byte(j.Source))
+	d, err := j.Document()
 	if err != nil {
-		return nil, fmt.Errorf("the journal's document: %w", err)
+		return nil, err
 	}
 	o.Journal, o.Set, o.Config, o.Keep = j.path, nil, nil, false
 	r, err := newRun(d, o)

@@ -141,7 +141,7 @@ func (p *renderer) open(number int, m []string) {
 	case Check:
 		where += ", a check"
 	default:
-		where += ", by labctl itself"
+		where += ", " + string(b.Kind) + " by labctl"
 	}
 	fmt.Fprintf(&p.out, "%c  %s:%c\n", boldOn, where, boldOff)
 }

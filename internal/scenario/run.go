@@ -44,6 +44,9 @@ type Options struct {
 	// Output takes what the blocks print while they run, each line behind
 	// the name of its node. One writer is enough for all nodes.
 	Output io.Writer
+	// Standing, if set, is called once before the cleanups, while all that the
+	// run made stands: the time for evidence. Not after an interrupt.
+	Standing func(context.Context)
 	// Abort, once closed, stops the cleanups too (the second Ctrl-C).
 	Abort <-chan struct{}
 	// Before, if set, is asked before each block of the page but cleanups.
@@ -110,6 +113,9 @@ func (r *run) whole(ctx context.Context) (*Result, error) {
 		r.o.Keep, r.res.Kept = true, true
 		r.closeJournal()
 	} else {
+		if r.o.Standing != nil && err == nil {
+			r.o.Standing(ctx)
+		}
 		r.cleanups(ctx)
 	}
 	if len(r.res.CleanupFailures) > 0 && r.res.Failure == nil && err == nil {

@@ -378,3 +378,27 @@ func TestVanishedNode(t *testing.T) {
 		t.Errorf("last call %q", last)
 	}
 }
+
+// The evidence is taken while what the run made stands, and not at all after
+// an interrupt.
+func TestStanding(t *testing.T) {
+	d := page(t, "@manager id=net|make", "@manager check|look", "@manager cleanup for=net|remove")
+	f := &fakes{}
+	called := 0
+	mustRun(t, f, d, func(o *Options) {
+		o.Standing = func(context.Context) {
+			called++
+			wantCalls(t, f, "docker1: make", "docker1: look")
+		}
+	})
+	wantCalls(t, f, "docker1: make", "docker1: look", "docker1: remove")
+	if called != 1 {
+		t.Errorf("called %d times", called)
+	}
+	o := f.options()
+	o.Before = func(context.Context, *Block) Action { return Quit }
+	o.Standing = func(context.Context) { t.Error("called after an interrupt") }
+	if _, err := Run(t.Context(), d, o); err == nil {
+		t.Error("no error")
+	}
+}

@@ -107,7 +107,7 @@ func TestSubnetCanFail(t *testing.T) {
 		{"three-nodes", begin, "docker1", "2 replicas are too few for 3 nodes: use --set replicas=3"},
 		{"not-created", overlay, "docker1", "Error response from daemon: rpc error: code = Unknown desc = The swarm does not have a leader."},
 		{"overlay-driver", overlay, "docker1", "the symptom does not show: mynet02 has got the driver overlay, so its subnet was free"},
-		{"overlay-young", overlay, "docker1", "test01.1||New 4 seconds ago|\ntest01.2||New 4 seconds ago|\n2 of 2 tasks wait without a node, 0 of them for ten seconds and more"},
+		{"overlay-young", overlay, "docker1", "test01.1||New 1 second ago|\ntest01.2||New 4 seconds ago|\n2 of 2 tasks wait without a node, 0 of them for ten seconds and more"},
 		{"overlay-runs", overlay, "docker1", "1 of 2 tasks wait without a node, 1 of them for ten seconds and more"},
 		{"overlay-unseen", overlay, "host", "diagnose finds nothing wrong, though the tasks of test01 do not start"},
 		{"overlay-vague", overlay, "host", "diagnose does not say: mynet01"},
