@@ -42,7 +42,7 @@ func (a *app) scenarioCommand() *cobra.Command {
 	all.BoolVar(&f.allowHost, "allow-host", false, "let a document that labctl did not bring run its @host blocks on this machine")
 	cmd.Flags().BoolVar(&f.keep, "keep", false, "leave what the scenario made: no cleanup")
 	cmd.Flags().BoolVar(&f.step, "step", false, "show each block before it runs, and wait for Enter")
-	cmd.Flags().StringVar(&f.to, "to", "", "stop where the chapter of this heading begins, with everything standing")
+	cmd.Flags().StringVar(&f.to, "to", "", "stop where the chapter of this heading or number begins, with everything standing")
 
 	way := func(use, short string, args cobra.PositionalArgs, do func(context.Context, []string) error) *cobra.Command {
 		return &cobra.Command{Use: use, Short: short, Args: args,
@@ -147,6 +147,7 @@ func (st *stage) run(ctx context.Context, doc *document, f scenarioFlags) (out o
 	}
 	r, err := scenario.Run(ctx, doc.d, o)
 	if r == nil {
+		s.collected = true // nothing ran that the nodes could tell of
 		return out, asUsage(err)
 	}
 	out.Result = r

@@ -52,7 +52,8 @@ type Options struct {
 	// Before, if set, is asked before each block of the page but cleanups.
 	Before func(ctx context.Context, b *Block) Action
 	// To is the heading of a chapter at which the run stops, with everything
-	// standing: all of the heading, or enough of it to be the only one.
+	// standing: all of the heading, enough of it to be the only one, or the
+	// chapter's number from 1.
 	To string
 	// Journal is the file in which is written down what stands; "" for none.
 	Journal string
@@ -193,9 +194,12 @@ func newRun(d *Document, o Options) (*run, error) {
 	return r, nil
 }
 
-// find returns the chapter that has the heading, or the only one that holds
-// the text.
+// find returns the chapter that has the heading or the number, or the only
+// one that holds the text.
 func (d *Document) find(heading string) (int, error) {
+	if n, err := strconv.Atoi(heading); err == nil && n >= 1 && n <= len(d.Chapters) {
+		return n - 1, nil
+	}
 	var titles []string
 	var found []int
 	for i, c := range d.Chapters {

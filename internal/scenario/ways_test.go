@@ -93,7 +93,7 @@ func TestStepping(t *testing.T) {
 
 func TestCatchingUp(t *testing.T) {
 	d := chapters(t, []string{"@manager save=ONE|one", "@manager cleanup|clean"}, []string{"@manager|two", "@manager check|look"})
-	for _, heading := range []string{"Second one", "second ONE", "cond"} {
+	for _, heading := range []string{"Second one", "second ONE", "cond", "2"} {
 		f := &fakes{}
 		journal := filepath.Join(t.TempDir(), "sub", "x.json")
 		res := mustRun(t, f, d, func(o *Options) { o.To, o.Journal = heading, journal })
