@@ -187,7 +187,7 @@ var (
 		{regexp.MustCompile(`\(\d+m?\d*(\.\d+)?(ms|µs|s)\)`), "(T)"},
 		{regexp.MustCompile(`after \d+m?\d*s`), "after T"},
 		{regexp.MustCompile(`within (0s|\d+ms)`), "within T"},
-		{regexp.MustCompile(`, \d+m?\d*s$`), ", T"},
+		{regexp.MustCompile(`(?m), \d+m?\d*s$`), ", T"},
 		{regexp.MustCompile(`tries \d+`), "tries N"},
 		{regexp.MustCompile(`pid \d+`), "pid N"},
 		{regexp.MustCompile(`since \d\d:\d\d:\d\d`), "since TIME"},
