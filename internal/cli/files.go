@@ -60,8 +60,16 @@ func (a *app) validate() error {
 	if _, err := os.Stat(name); err != nil {
 		name = "no " + name + ", the default lab"
 	}
-	a.printf("%s: ok: %d managers, %d workers on %s\n", name, len(l.Managers()), len(l.Workers()), l.Subnet)
+	a.printf("%s: ok: %s, %s on %s\n", name, count(len(l.Managers()), "manager"), count(len(l.Workers()), "worker"), l.Subnet)
 	return nil
+}
+
+// count says "1 worker", "2 workers".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func printWarnings(w io.Writer, warnings []config.Problem) {
