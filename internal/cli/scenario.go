@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -145,6 +146,14 @@ func (st *stage) run(ctx context.Context, doc *document, f scenarioFlags) (out o
 	if f.step {
 		o.Before = a.stepper(doc.d, o)
 	}
+	var cause bytes.Buffer
+	o.Failed = func(ctx context.Context, _ *scenario.Failure) {
+		st.e.Event(ui.Event{Step: "diagnose", State: ui.Started})
+		ctx, cancel := context.WithTimeout(ctx, causeWithin)
+		defer cancel()
+		likelyCause(ctx, st.e, &cause)
+		st.e.Event(ui.Event{Step: "diagnose", State: ui.Done})
+	}
 	r, err := scenario.Run(ctx, doc.d, o)
 	if r == nil {
 		s.collected = true // nothing ran that the nodes could tell of
@@ -154,9 +163,12 @@ func (st *stage) run(ctx context.Context, doc *document, f scenarioFlags) (out o
 	if err := s.keepResult(doc.d, r); err != nil {
 		return out, err
 	}
-	a.verdict(o.Output, doc, r)
+	a.verdict(o.Output, doc, r, cause.String())
 	return out, nil
 }
+
+// causeWithin bounds the look for a failure's cause.
+const causeWithin = time.Minute
 
 // asUsage marks what is wrong with a document or with what it was given.
 func asUsage(err error) error {
@@ -177,10 +189,10 @@ func (s *session) keepResult(d *scenario.Document, r *scenario.Result) error {
 	return errors.Join(s.run.Write("result.json", append(data, '\n')), s.run.Write("transcript.md", r.Transcript(d)))
 }
 
-// verdict prints how a run ended.
-func (a *app) verdict(w io.Writer, doc *document, r *scenario.Result) {
+// verdict prints how a run ended, and what is thought to be the cause.
+func (a *app) verdict(w io.Writer, doc *document, r *scenario.Result, cause string) {
 	if r.Failure != nil {
-		_, _ = fmt.Fprintf(w, "\n%s\n", r.Failure.Answers())
+		_, _ = fmt.Fprintf(w, "\n%s\n%s", r.Failure.Answers(), cause)
 	}
 	for _, f := range r.CleanupFailures {
 		_, _ = fmt.Fprintf(w, "cleanup failed: %s\n", f.Error())

@@ -153,7 +153,6 @@ func (a *app) anyStage(ctx context.Context) (*stage, error) {
 		}
 		st.nodes = append(st.nodes, node)
 	}
-	a.takesSecond.Store(true)
 	return st, nil
 }
 
@@ -244,7 +243,7 @@ func (a *app) scenarioTest(ctx context.Context, arg string, f scenarioFlags) (er
 		if kerr := s.keepResult(doc.d, r); kerr != nil {
 			return kerr
 		}
-		a.verdict(o.Output, doc, r)
+		a.verdict(o.Output, doc, r, "")
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -278,7 +277,11 @@ func (a *app) scenarioAll(ctx context.Context, f scenarioFlags) error {
 	var worst error
 	for _, doc := range docs {
 		word, note := "", ""
-		r, err := st.run(ctx, doc, f)
+		var r outcome
+		err := st.refuseLeftovers(doc.name)
+		if err == nil {
+			r, err = st.run(ctx, doc, f)
+		}
 		var small *scenario.TooSmallError
 		switch {
 		case errors.As(err, &small):

@@ -58,7 +58,7 @@ func (j *judge) overlaps() {
 			}
 		}
 		if o.unallocated() && !told {
-			told = j.withoutAddresses(o)
+			j.withoutAddresses(o)
 		}
 		if o.unallocated() {
 			continue // it is nowhere yet

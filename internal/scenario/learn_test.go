@@ -165,12 +165,15 @@ func TestLeavingAndComingBack(t *testing.T) {
 
 	f.calls = nil
 	m.things["b"] = true
-	_, out, err := learn(t, loadLesson(t), f, nil, func(o *Options) {
+	res, out, err := learn(t, loadLesson(t), f, nil, func(o *Options) {
 		journal(o)
 		o.From = left[0]
 	}, [2]string{"press Enter", "run"}, [2]string{"Done.", ""}, [2]string{"Enter removes", "k"})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if held, checks := res.Held(); held != 2 || checks != 2 || !res.Passed {
+		t.Errorf("%d of %d, passed %t", held, checks, res.Passed)
 	}
 	if !strings.Contains(out, "You go on from where you were.") || strings.Contains(out, "## Make it") {
 		t.Error(out)

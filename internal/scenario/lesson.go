@@ -3,6 +3,7 @@ package scenario
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -35,6 +36,9 @@ func (t *teacher) page(c int, hints bool) {
 	}
 	t.say("\n──%s%s\n", bar, strings.Repeat("─", max(0, min(max(s.Width, 40), 100)-len(bar)-2)))
 	_, _ = io.WriteString(t.Out, t.doc.Page(from, to, s))
+	if slices.ContainsFunc(t.doc.in(c), func(b *Block) bool { return b.Kind == Step && exits.MatchString(b.Script) }) {
+		t.say("\nA line that says exit would end your shell: type `sh -eu` first.")
+	}
 	if vars := t.exports(c); vars != "" {
 		t.say("\nSet the variables that these commands use, wherever you type them:\n\n    export %s", vars)
 	}
@@ -108,3 +112,5 @@ func (d *Document) hints(chapter int) [][2]int {
 	}
 	return out
 }
+
+var exits = regexp.MustCompile(`\bexit\b`)

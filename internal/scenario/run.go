@@ -51,6 +51,9 @@ type Options struct {
 	Abort <-chan struct{}
 	// Before, if set, is asked before each block of the page but cleanups.
 	Before func(ctx context.Context, b *Block) Action
+	// Failed, if set, is called when a block has failed, before anything is
+	// undone or removed: the time to look for the cause.
+	Failed func(ctx context.Context, f *Failure)
 	// To is the heading of a chapter at which the run stops, with everything
 	// standing: all of the heading, enough of it to be the only one, or the
 	// chapter's number from 1.
@@ -253,6 +256,9 @@ func (r *run) main(ctx context.Context) error {
 		}
 		if f := r.block(ctx, b); f != nil {
 			r.res.Failure = f
+			if r.o.Failed != nil && ctx.Err() == nil {
+				r.o.Failed(ctx, f)
+			}
 			return nil
 		}
 	}

@@ -74,7 +74,7 @@ func underBlock(b BlockResult, pad string) string {
 	}
 	line("")
 	if len(b.Nodes) == 0 {
-		line("*skipped: %s*", b.Reason)
+		line("*%s: %s*", b.Verdict, b.Reason)
 		return s.String()
 	}
 	for i, n := range b.Nodes {

@@ -262,3 +262,15 @@ func TestKeepLeavesAJournal(t *testing.T) {
 	}
 	wantCalls(t, f, "docker1: make", "docker1: look", "docker1: remove")
 }
+
+// Whoever looks for the cause of a failure finds the lab as it failed.
+func TestFailedIsCalledBeforeTheCleanups(t *testing.T) {
+	f := &fakes{do: map[string]doing{"look": says(1, "")}}
+	d := page(t, "@manager|make", "@manager check within=3ms every=3ms|look", "@manager cleanup|remove")
+	var at []string
+	mustRun(t, f, d, func(o *Options) {
+		o.Failed = func(_ context.Context, failure *Failure) { at = append(slices.Clone(f.calls), failure.Block) }
+	})
+	wantLines(t, "before", at, "docker1: make", "docker1: look", "x.md:21 check")
+	wantCalls(t, f, "docker1: make", "docker1: look", "docker1: remove")
+}
