@@ -1,3 +1,4 @@
+#!/bin/sh
 # What the fakes share. A file under $FAKE/$NODE wins over one under $FAKE,
 # which wins over the healthy lab's; NAME.exit holds the exit code.
 say() {
