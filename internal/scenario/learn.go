@@ -61,7 +61,8 @@ func Learn(ctx context.Context, d *Document, o Options, l Lesson) (*Result, erro
 type teacher struct {
 	*run
 	Lesson
-	ran map[int]bool // steps that were run for the trainee
+	ran      map[int]bool // steps that were run for the trainee
+	from, to int          // the blocks that the trainee is at
 }
 
 func (t *teacher) say(format string, args ...any) { _, _ = fmt.Fprintf(t.Out, format+"\n", args...) }
@@ -97,16 +98,15 @@ func (d *Document) in(chapter int) []*Block {
 func (t *teacher) teachChapter(ctx context.Context, c int) error {
 	t.page(c, false)
 	blocks := t.doc.in(c)
-	checked := slices.ContainsFunc(blocks, func(b *Block) bool { return b.Kind == Check })
 	open := false // something for the trainee to do, and no check for it yet
+	t.from, t.to = 0, len(t.doc.Blocks)
 	for _, b := range blocks {
 		switch b.Kind {
 		case Step, Solve:
 			if err := t.begin(b); err != nil { // as far as labctl can know
 				return err
 			}
-			// A solution may stand below the check that it satisfies.
-			open = open || b.Kind == Step || !checked
+			open = true
 		case Fault, Undo:
 			if b.Kind == Undo && t.undone[b.For] {
 				continue
@@ -115,9 +115,11 @@ func (t *teacher) teachChapter(ctx context.Context, c int) error {
 				return f
 			}
 		case Check:
+			t.to = b.Index
 			if err := t.await(ctx, b); err != nil {
 				return err
 			}
+			t.from, t.to = b.Index, len(t.doc.Blocks)
 			open = false
 		}
 		if ctx.Err() != nil {
@@ -251,9 +253,12 @@ func (t *teacher) command(ctx context.Context, line string) error {
 	return nil
 }
 
-// todo lists the steps and solutions of the chapter.
+// todo lists the steps and solutions that lead to the check that is watched:
+// those of a check that holds are done, those below may spoil what is watched.
 func (t *teacher) todo() []*Block {
-	return slices.DeleteFunc(t.doc.in(t.chapter), func(b *Block) bool { return b.Kind != Step && b.Kind != Solve })
+	return slices.DeleteFunc(t.doc.in(t.chapter), func(b *Block) bool {
+		return b.Kind != Step && b.Kind != Solve || b.Index < t.from || b.Index >= t.to
+	})
 }
 
 func (t *teacher) solution() {
@@ -261,10 +266,13 @@ func (t *teacher) solution() {
 		t.say("\n  %s:\n%s", t.where(b.Place), indent(b.Script, "    "))
 	}
 	if len(t.todo()) == 0 {
-		t.say("This chapter asks nothing of you: its checks look at what the chapters before have made.")
-	} else if vars := t.exports(t.chapter); vars != "" {
-		t.say("\nwith\n\n    export %s\n\n`run` types this for you.", vars)
+		t.say("This check asks nothing new of you: it looks at what was done before.")
+		return
 	}
+	if vars := t.exports(t.chapter); vars != "" {
+		t.say("\nwith\n\n    export %s", vars)
+	}
+	t.say("\n`run` types this for you.")
 }
 
 // runChapter runs what the chapter asks of the trainee, up to the first

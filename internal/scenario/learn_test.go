@@ -71,9 +71,6 @@ The manager must be there.
 Make it on the **manager**, with ` + "`add`" + `:
 
 ` + "```sh @manager id=a\nadd-a \"$NETWORK\"\n```\n" + `
-Wait on the manager. It takes a while.
-
-` + "```sh @manager check\nhas-a\n```\n" + `
 <details><summary>Nothing?</summary>
 
 Look *again*, on the manager:
@@ -81,6 +78,9 @@ Look *again*, on the manager:
 ` + "```sh @manager solve\nadd-a\n```\n" + `
 </details>
 
+Wait on the manager. It takes a while.
+
+` + "```sh @manager check\nhas-a\n```\n" + `
 ## Break it
 
 Something is broken on the worker.
@@ -198,5 +198,29 @@ func TestInterruptedLesson(t *testing.T) {
 	}
 	if last := f.calls[len(f.calls)-1]; last != "docker2: mend" {
 		t.Errorf("last call %q", last)
+	}
+}
+
+// What is typed for the trainee leads to the check that is watched, and goes
+// no further.
+func TestRunStopsAtTheWatchedCheck(t *testing.T) {
+	d := page(t, "@manager|one", "@manager solve|add-a", "@manager check|has-a", "@manager|add-b", "@manager check|has-b")
+	m := &model{things: map[string]bool{}}
+	f := m.fakes()
+	_, out, err := learn(t, d, f, nil, nil, [2]string{"Not yet: no a", "run"}, [2]string{"Not yet: no b", "solution"},
+		[2]string{"`run` types", "run"})
+	if err != nil {
+		t.Fatal(err, out)
+	}
+	var made []string
+	for _, c := range f.calls {
+		if !strings.Contains(c, "has-") {
+			made = append(made, c)
+		}
+	}
+	wantLines(t, "made", made, "docker1: one", "docker1: add-a", "docker1: add-b")
+	_, solution, _ := strings.Cut(out, "Not yet: no b")
+	if strings.Contains(solution, "add-a") {
+		t.Errorf("the solution is of another check:\n%s", solution)
 	}
 }

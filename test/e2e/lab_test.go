@@ -153,6 +153,40 @@ func TestLab(t *testing.T) {
 		}
 	})
 
+	step("a sound lab gives diagnose nothing to find", func(t *testing.T) {
+		r := l.ok(shortWithin, "diagnose", "--json")
+		var d struct{ Findings []json.RawMessage }
+		if err := json.Unmarshal([]byte(r.out), &d); err != nil || len(d.Findings) != 0 {
+			t.Errorf("%v: %s", err, r.out)
+		}
+	})
+
+	step("scenario 4-2", func(t *testing.T) {
+		r := l.ok(scenarioWithin, "scenario", "ping")
+		if !strings.Contains(r.out, "\nPASS: 4-2 Containers reach each other: 5 of 5 checks held") {
+			t.Errorf("no verdict in\n%s", r.out)
+		}
+		var pings []string
+		for _, row := range ping.FindAllStringSubmatch(r.out, -1) {
+			pings = append(pings, strings.Join(row[1:], " "))
+		}
+		want := []string{"A B ip ok", "A B id ok", "A B name ok", "A D ip ok", "A D id ok", "A D name ok"}
+		if diff := cmp.Diff(want, pings); diff != "" {
+			t.Errorf("pings: %s\n%s", diff, r.out)
+		}
+	})
+
+	step("scenario 4-3", func(t *testing.T) {
+		r := l.ok(2*scenarioWithin, "scenario", "subnet")
+		if !regexp.MustCompile(`\nPASS: 4-3 .*: (\d+) of (\d+) checks held`).MatchString(r.out) {
+			t.Errorf("no verdict in\n%s", r.out)
+		}
+		left := l.ok(shortWithin, "exec", "docker1", "--", "sh", "-c", "docker service ls -q; docker network ls -q -f driver=overlay | wc -l")
+		if left.out != "1\n" { // ingress
+			t.Errorf("left behind: %q", left.out)
+		}
+	})
+
 	step("a check that fails is exit code 3, and the cleanup runs", func(t *testing.T) {
 		doc, err := filepath.Abs("testdata/fails.md")
 		if err != nil {
@@ -237,6 +271,9 @@ func TestLab(t *testing.T) {
 		}
 	})
 }
+
+// ping is a row of the table of who reaches whom.
+var ping = regexp.MustCompile(`\| (A) +([BD]) +(ip|id|name) +172\.100\.0\.\d+ +(\S+) +[\d.]+ `)
 
 // answer is a row of the table of who answered what.
 var answer = regexp.MustCompile(`\| (192\.168\.33\.1[12]) +(test01\.[1-4]) +(docker[12]) +(\d+)\n`)
