@@ -18,33 +18,33 @@ test timeout top touch tr traceroute true uname uniq uptime vi watch wc wget whi
 have=" $($busybox --list | tr '\n' ' ') "
 
 rm -rf "$work"
-mkdir -p "$work/root/bin" "$work/root/etc" "$work/root/root" "$work/root/tmp" "$work/root/www" "$work/image"
-cp -L "$busybox" "$work/root/bin/busybox"
+mkdir -p "$work/tree/bin" "$work/tree/etc" "$work/tree/root" "$work/tree/tmp" "$work/tree/www" "$work/image"
+cp -L "$busybox" "$work/tree/bin/busybox"
 for applet in $applets; do
 	case $have in
-	*" $applet "*) ln -s busybox "$work/root/bin/$applet" ;;
+	*" $applet "*) ln -s busybox "$work/tree/bin/$applet" ;;
 	esac
 done
 # The scenarios cannot do without these.
 for applet in sh httpd ping wget nslookup tail hostname ip cat sleep nc; do
-	[ -L "$work/root/bin/$applet" ] || fail "$busybox has no $applet: the node needs the package busybox-static"
+	[ -L "$work/tree/bin/$applet" ] || fail "$busybox has no $applet: the node needs the package busybox-static"
 done
-echo 'root:x:0:0:root:/root:/bin/sh' >"$work/root/etc/passwd"
-echo 'root:x:0:' >"$work/root/etc/group"
-echo "hosts: files dns" >"$work/root/etc/nsswitch.conf"
-echo "<!doctype html><title>$image</title><p>$image answers" >"$work/root/www/index.html"
+echo 'root:x:0:0:root:/root:/bin/sh' >"$work/tree/etc/passwd"
+echo 'root:x:0:' >"$work/tree/etc/group"
+echo "hosts: files dns" >"$work/tree/etc/nsswitch.conf"
+echo "<!doctype html><title>$image</title><p>$image answers" >"$work/tree/www/index.html"
 
 # The modes do not depend on the caller's umask.
-find "$work/root" -type d -exec chmod 0755 {} +
-find "$work/root" -type f -exec chmod 0644 {} +
-chmod 0755 "$work/root/bin/busybox"
-chmod 1777 "$work/root/tmp"
-chmod 0700 "$work/root/root"
+find "$work/tree" -type d -exec chmod 0755 {} +
+find "$work/tree" -type f -exec chmod 0644 {} +
+chmod 0755 "$work/tree/bin/busybox"
+chmod 1777 "$work/tree/tmp"
+chmod 0700 "$work/tree/root"
 
 pack() { tar --format=ustar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner "$@"; }
 sum() { sha256sum "$1" | cut -d' ' -f1; }
 
-pack -C "$work/root" -cf "$work/image/layer.tar" .
+pack -C "$work/tree" -cf "$work/image/layer.tar" .
 layer=$(sum "$work/image/layer.tar")
 
 case $(dpkg --print-architecture) in
