@@ -199,11 +199,19 @@ func (s *session) collect(ctx context.Context) {
 		}
 		nodes = append(nodes, node)
 	}
+	var mu sync.Mutex
+	last := map[string]string{}
 	artifact.Collect(ctx, s.run, nodes, artifact.CollectOptions{
 		Progress: func(node, detail string) {
-			s.e.Event(ui.Event{Time: time.Now(), Node: node, Step: "evidence", State: ui.Progress, Detail: detail})
+			mu.Lock()
+			last[node] = detail
+			mu.Unlock()
+			s.e.Event(ui.Event{Node: node, Step: "evidence", State: ui.Progress, Detail: detail})
 		},
 	})
+	for _, n := range nodes {
+		s.e.Event(ui.Event{Node: n.Name, Step: "evidence", State: ui.Done, Detail: last[n.Name]})
+	}
 	if data, err := os.ReadFile(filepath.Join(s.e.StateDir(), "Vagrantfile")); err == nil {
 		s.keep("host/Vagrantfile", data)
 	}

@@ -238,6 +238,26 @@ func waitUntil(t *testing.T, what string, done func() bool) {
 	}
 }
 
+// TestFolderDeleted: a test that was killed, or a person who removed the lab's
+// folder, leaves an engine that nobody can find any more; it ends by itself.
+func TestFolderDeleted(t *testing.T) {
+	needsRoot(t, embeddedTools...)
+	e := newEngine(t)
+	st := start(t, e)
+	if err := os.RemoveAll(e.Dir); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "the engine ends", func() bool {
+		for _, p := range st.Processes {
+			pid, _, _ := strings.Cut(p, " ")
+			if link, err := os.Readlink("/proc/" + pid + "/ns/net"); err == nil && link == st.NetNS {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // TestStopSparesStrangers: a record that names the namespace of others, since
 // the machine was restarted or somebody wrote it, ends none of them.
 func TestStopSparesStrangers(t *testing.T) {

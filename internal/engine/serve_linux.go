@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -86,13 +87,25 @@ func (e Embedded) Serve(ctx context.Context) error {
 	if err := e.write(self); err != nil {
 		return err
 	}
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-died:
-		return err
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-died:
+			return err
+		case <-look.C:
+			// Nobody could find an engine again whose folder was deleted.
+			if _, err := os.Stat(e.recordFile()); errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("the lab's folder %s is gone, and so the engine ends", e.Dir)
+			}
+		}
 	}
 }
+
+// lookEvery is how often the supervisor looks whether its folder is there.
+const lookEvery = 2 * time.Second
 
 // answer waits until libvirtd takes a connection.
 func answer(ctx context.Context, died <-chan error) error {

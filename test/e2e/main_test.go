@@ -105,6 +105,9 @@ func (r result) steps() []string {
 	return out
 }
 
+// cleanupTime is kept free before go test's timeout, for destroy.
+const cleanupTime = 6 * time.Minute
+
 // event waits for a line of progress; see start.
 type event func(ui.Event) bool
 
@@ -112,6 +115,10 @@ type event func(ui.Event) bool
 // the first for which it is true has labctl interrupted.
 func (l *lab) run(within time.Duration, until event, args ...string) result {
 	l.t.Helper()
+	// go test's own timeout would end this process without any cleanup.
+	if end, ok := l.t.Deadline(); ok && args[0] != "destroy" {
+		within = min(within, time.Until(end)-cleanupTime)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, append([]string{"--progress", "json"}, args...)...)
