@@ -55,13 +55,15 @@ func destroyVMs(ctx context.Context, e *Env, say func(string)) (bool, error) {
 		return false, err
 	}
 	if e.Choice.Provider == config.Libvirt {
-		// Half-made VMs, which Vagrant does not know.
+		// Half-made VMs, which Vagrant does not know. Those of another folder's
+		// lab of the same name, and their disks, are not ours and stay.
 		e.Force = true
-		names := make([]string, len(e.Lab.Nodes))
-		for i, n := range e.Lab.Nodes {
-			names[i] = n.Name
+		for _, n := range e.Lab.Nodes {
+			var foreign *ForeignVMError
+			if err := e.clearLeftovers(ctx, []string{n.Name}); err != nil && !errors.As(err, &foreign) {
+				return false, err
+			}
 		}
-		return true, e.clearLeftovers(ctx, names)
 	}
 	return true, nil
 }

@@ -31,6 +31,14 @@ func (e *LeftoverError) Hint() string {
 	return "was .labctl/.vagrant deleted? `labctl create --force` removes these VMs with their disks and makes them anew"
 }
 
+// ForeignVMError is a VM with the name of one of this lab's that does not
+// carry its mark.
+type ForeignVMError struct{ Domain, Title, Want string }
+
+func (e *ForeignVMError) Error() string {
+	return fmt.Sprintf("VM %s is not this lab's: its title is %q, not %q; rename the lab in lab.toml, or remove that VM by hand", e.Domain, e.Title, e.Want)
+}
+
 // clearLeftovers removes half-made VMs of the nodes: those that an interrupted
 // `vagrant up` defined without noting their id. Others that carry the mark are
 // a person's, and go only with consent. Only libvirt has the question: for
@@ -93,7 +101,7 @@ func (e *Env) removeDomain(ctx context.Context, domain string) error {
 		return err
 	}
 	if title := strings.TrimSpace(res.Stdout); title != e.mark() {
-		return fmt.Errorf("VM %s is not this lab's: its title is %q, not %q; rename the lab in lab.toml, or remove that VM by hand", domain, title, e.mark())
+		return &ForeignVMError{Domain: domain, Title: title, Want: e.mark()}
 	}
 	if _, err := virsh("destroy", domain); err != nil { // fails if it is off
 		return err

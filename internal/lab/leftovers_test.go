@@ -137,6 +137,36 @@ func TestClearLeftovers(t *testing.T) {
 	}
 }
 
+// Destroy ends in a folder whose VMs could never be made, since another
+// folder's lab has their name: that one's VM and disk stay, ours go.
+func TestDestroySparesAnotherFolder(t *testing.T) {
+	dir := t.TempDir()
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "vagrant"), []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	e := &Env{Lab: testLab(1, 1), Dir: dir, State: &State{}, Choice: engine.Choice{Provider: config.Libvirt}}
+	host := &virsh{
+		domains: map[string]string{"lab_docker1": "labctl lab lab 00000000", "lab_docker2": e.mark()},
+		volumes: []string{"lab_docker1.img"},
+	}
+	e.Host = host
+	if err := os.MkdirAll(e.StateDir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(e.StateDir(), "Vagrantfile"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	changed, err := destroyVMs(t.Context(), e, func(string) {})
+	if err != nil || !changed {
+		t.Errorf("changed %v, error %v", changed, err)
+	}
+	if diff := cmp.Diff([]string{"destroy lab_docker2", "undefine lab_docker2 --remove-all-storage --nvram"}, host.removed); diff != "" {
+		t.Errorf("removed: %s", diff)
+	}
+}
+
 func TestSubnetFree(t *testing.T) {
 	at := func(name, addr string) use { return use{Interface: name, Addr: netip.MustParsePrefix(addr)} }
 	route := func(name, to string) use {
