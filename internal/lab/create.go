@@ -218,7 +218,7 @@ const engineWithin = 2 * time.Minute
 
 func installDocker(n config.Node) func(context.Context, *Env, func(string)) (bool, error) {
 	return func(ctx context.Context, e *Env, say func(string)) (bool, error) {
-		b, err := e.findBundle()
+		b, err := e.findBundle(ctx)
 		if err != nil {
 			return false, err
 		}
@@ -247,7 +247,7 @@ func (e *Env) peers() map[string]netip.Addr {
 	return peers
 }
 
-func (e *Env) findBundle() (*provision.Bundle, error) {
+func (e *Env) findBundle(ctx context.Context) (*provision.Bundle, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.bundle != nil {
@@ -258,7 +258,15 @@ func (e *Env) findBundle() (*provision.Bundle, error) {
 	default:
 		return nil, nil
 	}
-	b, err := provision.FindBundle(e.Cache, e.Lab.Box.Release, "")
+	var b *provision.Bundle
+	var err error
+	if e.Choice.Provider == config.Embedded {
+		// The very one that PrepareHost made, though newer ones of another
+		// release or version lie in the cache; it is only looked up here.
+		b, err = provision.BuildBundle(ctx, e.BundleOptions(nil))
+	} else {
+		b, err = provision.FindBundle(e.Cache, e.Lab.Box.Release, "")
+	}
 	if err != nil {
 		return nil, err
 	}
