@@ -41,7 +41,12 @@ test: ## everything: make check, then the suite on real VMs
 	$(MAKE) check
 	LABCTL_E2E=required $(GO) test -count=1 -v -timeout 75m ./test/e2e
 
+bench: build ## measure labctl against the plain way on real VMs; BENCH=-quick is shorter
+	$(GO) build -o bin/bench ./test/bench
+	$(SUDO) bin/bench -labctl bin/labctl $(BENCH)
+
 clean: ## remove bin/
 	rm -rf bin
 
-.PHONY: help lab deps build check lint test clean
+# The folder bench/ holds results.
+.PHONY: help lab deps build check lint test bench clean

@@ -45,7 +45,8 @@ item() {
 	timeout -k 2 "$left" "$@" </dev/null >"$name" 2>.stderr || code=$?
 	reason=
 	if [ -s .stderr ]; then
-		reason=$(head -n 1 .stderr | cut -c 1-300 | tr '\t' ' ')
+		# Cut to its length after secrets are out of it: half of one is not seen.
+		reason=$(head -n 1 .stderr | cut -c 1-4000 | tr '\t' ' ')
 		case $name in
 		*.json) ;;
 		*) cat .stderr >>"$name" ;;
@@ -61,8 +62,8 @@ item() {
 	return "$code"
 }
 
-# within NAME SCRIPT NAMESPACE...: the same for SCRIPT in each of Docker's
-# network namespaces that is there.
+# within NAME SCRIPT NAMESPACE...: the same for SCRIPT on the node itself and
+# in each of Docker's network namespaces that is there.
 within() {
 	name=$1
 	shift
@@ -70,18 +71,30 @@ within() {
 	item "$name" sh -c '
 		script=$1
 		shift
+		echo "# the node itself"
 		code=0
+		sh -c "$script" || code=$?
+		mounts=$(grep "^nsfs " /proc/self/mounts)
 		for ns; do
 			# Docker leaves the names of former ones for a while.
-			grep -q "^nsfs $ns " /proc/self/mounts || continue
+			case $mounts in
+			*"nsfs $ns "*) ;;
+			*) continue ;;
+			esac
 			echo "# ${ns##*/}"
 			nsenter --net="$ns" sh -c "$script" || code=$?
 		done
 		exit "$code"' sh "$@"
 }
 
+# there NAME FILE: keeps a file that not every node has. Reading it cannot
+# hang, so that it needs no deadline and one program less.
+there() {
+	[ ! -f "$2" ] || cat "$2" >"$1" 2>/dev/null || missing "$1" "cannot read $2"
+}
+
 item uname.txt uname -a
-item os-release.txt cat /etc/os-release
+there os-release.txt /etc/os-release
 item clock.txt date -u +%Y-%m-%dT%H:%M:%S.%NZ
 item timedatectl.txt timedatectl
 item memory.txt free -m
@@ -89,18 +102,31 @@ item disk.txt df -h
 item ip-addr.json ip -j addr
 item ip-route.json ip -j route
 item ip-neigh.json ip -j neigh
+# With what was dropped, and the VXLAN's own settings.
+item ip-link.json ip -j -s -d link
+# shellcheck disable=SC2016 # the inner shell's own
+item ip-route-all.txt sh -c 'printf "rule\nroute show table all\n" | ip -batch - && ip -6 route show table all'
 item sockets.txt ss -lntup
-item iptables.txt iptables-save
+# In the ingress namespace: which connections ipvs gets, Docker marks them.
+within iptables.txt iptables-save /run/docker/netns/ingress_sbox /run/docker/netns/lb_*
 if command -v nft >/dev/null; then item nft.txt nft list ruleset; fi
 # Which tasks a published port and a service's address lead to.
-within ipvs.txt 'if command -v ipvsadm; then ipvsadm -Ln; else cat /proc/net/ip_vs; fi' \
-	/run/docker/netns/ingress_sbox /run/docker/netns/lb_*
+within ipvs.txt 'if command -v ipvsadm >/dev/null; then ipvsadm -Ln; elif [ -e /proc/net/ip_vs ]; then cat /proc/net/ip_vs; fi' \
+	/run/docker/netns/ingress_sbox /run/docker/netns/lb_* /run/docker/netns/1-*
 # Behind which node each container of an overlay is.
-within vxlan.txt 'ip -d link show type vxlan; bridge fdb show; ip neigh show' /run/docker/netns/1-*
+within vxlan.txt 'printf "link show type vxlan\nneigh show\n" | ip -d -batch -; bridge fdb show' /run/docker/netns/1-*
+# Every other namespace is a container's.
+within namespaces.txt 'printf "addr\nroute\n" | ip -o -batch -' /run/docker/netns/*
 item dmesg.txt dmesg
 [ ! -f dmesg.txt ] || { tail -n 300 dmesg.txt >.tail && mv .tail dmesg.txt; }
 item boot.txt systemd-analyze
 item failed-units.txt systemctl --failed --no-pager --plain
+item docker-unit.txt systemctl cat --no-pager docker containerd
+there docker-daemon.json /etc/docker/daemon.json
+there hosts.txt /etc/hosts
+there resolv.conf.txt /etc/resolv.conf
+item processes.txt ps -eww -o pid,ppid,stat,rss,etime,args
+there modules.txt /proc/modules
 item journal-docker.txt journalctl -u docker -u containerd -n 500 --no-pager -o short-iso
 # shellcheck disable=SC2016 # dpkg-query's own variables
 item packages.txt dpkg-query -W -f '${Package}\t${Version}\t${db:Status-Abbrev}\n'

@@ -17,6 +17,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/swarm"
+	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/client"
 )
 
@@ -49,7 +50,7 @@ type docker struct {
 
 // collectDocker returns the number of files written. What could not be had is
 // recorded; an engine that does not answer is asked only once.
-func collectDocker(ctx context.Context, r *Run, dir string, api *client.Client, perItem time.Duration) int {
+func collectDocker(ctx context.Context, r *Run, dir string, api *client.Client, facts *NodeFacts, perItem time.Duration) int {
 	d := &docker{run: r, dir: dir, api: api, perItem: perItem, slots: make(chan struct{}, atOnce), names: map[string]bool{}, room: maxArchive}
 	if api == nil {
 		r.Missing(dir, "no connection to the Docker engine")
@@ -61,6 +62,10 @@ func collectDocker(ctx context.Context, r *Run, dir string, api *client.Client, 
 	if err != nil {
 		r.Missing(dir, "the Docker engine was asked for nothing else: "+reason(err))
 		return 0
+	}
+	*facts = FactsOf(info.Info)
+	if info.Info.Swarm.ControlAvailable {
+		d.cluster(ctx) // first of all: it knows the tokens that no file may hold
 	}
 	d.json("info.json", info.Info)
 
@@ -82,6 +87,11 @@ func collectDocker(ctx context.Context, r *Run, dir string, api *client.Client, 
 	}
 	d.wg.Wait()
 	return d.count
+}
+
+// FactsOf takes from an engine's description what a manifest says of a node.
+func FactsOf(i system.Info) NodeFacts {
+	return NodeFacts{Docker: i.ServerVersion, Kernel: i.KernelVersion, OS: i.OperatingSystem}
 }
 
 // ask asks one question, which has a deadline of its own.
@@ -123,7 +133,7 @@ func reason(err error) string {
 		err = request.Err
 	}
 	first, _, _ := strings.Cut(err.Error(), "\n")
-	return short(first)
+	return first
 }
 
 // json writes v; of what the engine sent word by word it keeps the words.
@@ -143,7 +153,7 @@ func (d *docker) json(name string, v any) {
 func (d *docker) write(name string, data []byte) {
 	if len(data) > maxFile {
 		d.missing(name, fmt.Errorf("cut off after %d MiB of %d bytes", maxFile>>20, len(data)))
-		data = data[:maxFile]
+		data = wholeLines(data[:maxFile])
 	}
 	d.mu.Lock()
 	full := len(data) > d.room
@@ -258,6 +268,32 @@ func containerName(c container.Summary) string {
 		return strings.TrimPrefix(c.Names[0], "/")
 	}
 	return c.ID
+}
+
+// cluster asks a manager for the swarm as such, and has its secrets redacted
+// from here on.
+func (d *docker) cluster(ctx context.Context) {
+	s, err := ask(ctx, d, func(ctx context.Context) (client.SwarmInspectResult, error) {
+		return d.api.SwarmInspect(ctx, client.SwarmInspectOptions{})
+	})
+	if err != nil {
+		d.missing("swarm.json", err)
+		return
+	}
+	for _, token := range []string{s.Swarm.JoinTokens.Worker, s.Swarm.JoinTokens.Manager} {
+		// The last part alone is the secret, in case the whole is taken apart.
+		d.run.Secret(token, token[strings.LastIndexByte(token, '-')+1:])
+	}
+	d.run.Secret(s.Swarm.Spec.CAConfig.SigningCAKey)
+	if s.Swarm.Spec.EncryptionConfig.AutoLockManagers {
+		key, err := ask(ctx, d, func(ctx context.Context) (client.SwarmGetUnlockKeyResult, error) {
+			return d.api.SwarmGetUnlockKey(ctx)
+		})
+		if err == nil { // else its pattern has to do
+			d.run.Secret(key.Key, strings.TrimPrefix(key.Key, "SWMKEY-1-"))
+		}
+	}
+	d.json("swarm.json", s.Swarm)
 }
 
 // swarm asks a manager.

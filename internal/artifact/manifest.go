@@ -28,7 +28,16 @@ type Info struct {
 	Err      error             // what went wrong; nil for nothing
 	Version  string            // of labctl
 	Tools    map[string]string // name to version: vagrant, qemu, docker, …
+	Lab      *LabInfo          // nil: not known
 	Nodes    []NodeInfo
+}
+
+// LabInfo is what the run was on.
+type LabInfo struct {
+	Name         string `json:"name"`
+	Provider     string `json:"provider,omitempty"`     // "" before the lab was made
+	Acceleration string `json:"acceleration,omitempty"` // "kvm" or "tcg"; "" for VirtualBox
+	Subnet       string `json:"subnet,omitempty"`       // of the nodes, such as 192.168.33.0/24
 }
 
 // NodeInfo is one node of the lab.
@@ -36,6 +45,17 @@ type NodeInfo struct {
 	Name  string `json:"name"`
 	Role  string `json:"role,omitempty"`
 	LabIP string `json:"lab_ip,omitempty"`
+	NodeFacts
+}
+
+// NodeFacts is what a node says of itself. A field that is "" is not known.
+type NodeFacts struct {
+	Docker string `json:"docker,omitempty"` // the engine's version
+	Kernel string `json:"kernel,omitempty"` // its release, as `uname -r` has it
+	OS     string `json:"os,omitempty"`     // such as "Debian GNU/Linux 12 (bookworm)"
+	// Error says why the node could not be asked; "" if it answered, or was
+	// not to be asked.
+	Error string `json:"error,omitempty"`
 }
 
 // File is one file of the run's folder.
@@ -62,12 +82,14 @@ type Manifest struct {
 	Error    string            `json:"error,omitempty"`
 	Labctl   string            `json:"labctl"`
 	Tools    map[string]string `json:"tools"`
+	Lab      *LabInfo          `json:"lab,omitempty"`
 	Nodes    []NodeInfo        `json:"nodes"`
 	Files    []File            `json:"files"`
 	Missing  []Missing         `json:"missing"`
 }
 
-// Close closes the files made by Create, writes manifest.json and makes
+// Close closes the files made by Create, takes secrets that became known late
+// out of all files, writes manifest.json and makes
 // root/latest point at this run: a symbolic link, or where there are none a
 // text file with the folder's name. Closing again does nothing.
 func (r *Run) Close(info Info) error {
@@ -84,8 +106,9 @@ func (r *Run) Close(info Info) error {
 	for _, s := range streams {
 		errs = append(errs, s.Close())
 	}
+	errs = append(errs, r.sweep())
 	files, err := r.files()
-	errs = append(errs, err, r.writeManifest(info, files, missing), r.root.Close(), r.pointLatest())
+	errs = append(errs, err, r.writeManifest(info, files, missing), r.root.Close(), pointLatest(r.parent, filepath.Base(r.dir)))
 	return errors.Join(errs...)
 }
 
@@ -100,6 +123,7 @@ func (r *Run) writeManifest(info Info, files []File, missing []Missing) error {
 		Verdict:  info.Verdict,
 		Labctl:   info.Version,
 		Tools:    map[string]string{},
+		Lab:      info.Lab,
 		Nodes:    append([]NodeInfo{}, info.Nodes...),
 		Files:    append([]File{}, files...),
 		Missing:  []Missing{},
@@ -113,8 +137,12 @@ func (r *Run) writeManifest(info Info, files []File, missing []Missing) error {
 	for k, v := range info.Tools {
 		m.Tools[k] = clean(v)
 	}
+	for i := range m.Nodes {
+		f := &m.Nodes[i].NodeFacts
+		*f = NodeFacts{clean(f.Docker), clean(f.Kernel), clean(f.OS), clean(f.Error)}
+	}
 	for _, x := range missing {
-		m.Missing = append(m.Missing, Missing{clean(x.Name), clean(x.Reason)})
+		m.Missing = append(m.Missing, Missing{clean(x.Name), short(clean(x.Reason))})
 	}
 	slices.SortStableFunc(m.Missing, func(a, b Missing) int { return cmp.Compare(a.Name, b.Name) })
 
@@ -125,7 +153,12 @@ func (r *Run) writeManifest(info Info, files []File, missing []Missing) error {
 	if err := enc.Encode(m); err != nil {
 		return fmt.Errorf("write %s: %w", manifestName, err)
 	}
-	if err := r.root.WriteFile(manifestName, out.Bytes(), 0o600); err != nil {
+	// It is what makes the folder a finished run, so it is there whole or not.
+	err := r.root.WriteFile(manifestName+".new", out.Bytes(), 0o600)
+	if err == nil {
+		err = r.root.Rename(manifestName+".new", manifestName)
+	}
+	if err != nil {
 		return fmt.Errorf("write %s: %w", manifestName, err)
 	}
 	return nil
@@ -138,14 +171,8 @@ func (r *Run) files() ([]File, error) {
 		if err != nil || !d.Type().IsRegular() || name == manifestName {
 			return err
 		}
-		f, err := r.root.Open(name)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = f.Close() }()
-		sum := sha256.New()
-		n, err := io.Copy(sum, f)
-		files = append(files, File{name, n, hex.EncodeToString(sum.Sum(nil))})
+		f, err := hashFile(r.root, name)
+		files = append(files, f)
 		return err
 	})
 	if err != nil {
@@ -154,9 +181,20 @@ func (r *Run) files() ([]File, error) {
 	return files, nil
 }
 
-func (r *Run) pointLatest() error {
-	latest, base := filepath.Join(r.parent, "latest"), filepath.Base(r.dir)
-	tmp := filepath.Join(r.parent, ".latest-"+base)
+func hashFile(root *os.Root, name string) (File, error) {
+	f, err := root.Open(name)
+	if err != nil {
+		return File{Name: name}, err
+	}
+	defer func() { _ = f.Close() }()
+	sum := sha256.New()
+	n, err := io.Copy(sum, f)
+	return File{name, n, hex.EncodeToString(sum.Sum(nil))}, err
+}
+
+// pointLatest makes root/latest point at the run of that name.
+func pointLatest(root, base string) error {
+	latest, tmp := filepath.Join(root, "latest"), filepath.Join(root, ".latest-"+base)
 	err := errors.ErrUnsupported
 	if runtime.GOOS != "windows" {
 		err = os.Symlink(base, tmp)

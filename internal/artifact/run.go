@@ -30,7 +30,8 @@ type Run struct {
 
 	mu      sync.Mutex
 	closed  bool
-	values  []string
+	values  *secrets
+	names   map[string]string // in small letters to as they are
 	streams []*stream
 	missing []Missing
 }
@@ -55,20 +56,46 @@ func New(root, command string, now time.Time) (*Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the run's folder: %w", err)
 	}
-	return &Run{parent: root, dir: dir, command: command, started: now.UTC(), root: r}, nil
+	return &Run{parent: root, dir: dir, command: command, started: now.UTC(), root: r, values: newSecrets(nil), names: map[string]string{}}, nil
 }
 
 // Dir returns the run's folder.
 func (r *Run) Dir() string { return r.dir }
 
-// Secret takes values out of everything that is written from now on.
+// Secret takes values out of everything that is written from now on, and at
+// Close out of what was written before. Of a private key each line counts.
 func (r *Run) Secret(values ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.values = variants(append(slices.Clone(r.values), values...))
+	all := slices.Clone(r.values.plain)
+	for _, v := range values {
+		if v != "" && !slices.Contains(all, v) {
+			all = append(all, v)
+		}
+	}
+	if len(all) == len(r.values.plain) {
+		return
+	}
+	r.values = newSecrets(all)
 	for _, s := range r.streams {
 		s.secret(r.values)
 	}
+}
+
+// Filter returns a writer that redacts what it is given, each call for itself,
+// and hands it on to w.
+func (r *Run) Filter(w io.Writer) io.Writer { return &filter{r, w} }
+
+type filter struct {
+	run *Run
+	to  io.Writer
+}
+
+func (f *filter) Write(p []byte) (int, error) {
+	if _, err := f.to.Write(f.run.clean(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // Write puts data into the file name, a relative path with slashes, redacted
@@ -123,11 +150,8 @@ func (r *Run) open(name string) (*os.File, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
-	r.mu.Lock()
-	closed := r.closed
-	r.mu.Unlock()
-	if closed {
-		return nil, fmt.Errorf("write artifact %s: the run is closed", name)
+	if err := r.claim(name); err != nil {
+		return nil, err
 	}
 	if dir := path.Dir(name); dir != "." {
 		if err := r.root.MkdirAll(dir, 0o700); err != nil {
@@ -139,6 +163,21 @@ func (r *Run) open(name string) (*os.File, error) {
 		return nil, fmt.Errorf("write artifact %s: %w", name, err)
 	}
 	return f, nil
+}
+
+// claim refuses a name that on other systems is that of a file which is there.
+func (r *Run) claim(name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return fmt.Errorf("write artifact %s: the run is closed", name)
+	}
+	small := strings.ToLower(name)
+	if have, ok := r.names[small]; ok && have != name {
+		return fmt.Errorf("write artifact %s: differs from %s only in large and small letters", name, have)
+	}
+	r.names[small] = name
+	return nil
 }
 
 // checkName refuses what would lie outside, on any platform, or be the manifest.

@@ -21,7 +21,7 @@ type stream struct {
 	rest   []byte // the line that is not complete
 }
 
-func (s *stream) secret(values []string) {
+func (s *stream) secret(values *secrets) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.redact.values = values

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -88,14 +89,23 @@ func (t target) label() string {
 // inputs is the hash of the recipe, the release and the architecture.
 func (t target) inputs(files fs.FS) (string, error) {
 	h := sha256.New()
-	// The lengths keep two different lists of files from reading the same.
-	add := func(name string, data []byte) {
-		_, _ = fmt.Fprintf(h, "%d %s %d %s\n", len(name), name, len(data), data)
+	add(h, "release", []byte(t.release))
+	add(h, "arch", []byte(t.arch))
+	add(h, "disk", fmt.Append(nil, diskGiB))
+	if err := addFiles(h, files); err != nil {
+		return "", err
 	}
-	add("release", []byte(t.release))
-	add("arch", []byte(t.arch))
-	add("disk", fmt.Append(nil, diskGiB))
-	// WalkDir goes in lexical order.
+	return short(h.Sum(nil)), nil
+}
+
+// add hashes data under a name. The lengths keep two different lists of names
+// from reading the same.
+func add(h hash.Hash, name string, data []byte) {
+	_, _ = fmt.Fprintf(h, "%d %s %d %s\n", len(name), name, len(data), data)
+}
+
+// addFiles hashes all files, in lexical order.
+func addFiles(h hash.Hash, files fs.FS) error {
 	err := fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -104,13 +114,13 @@ func (t target) inputs(files fs.FS) (string, error) {
 		if err != nil {
 			return err
 		}
-		add(path, data)
+		add(h, path, data)
 		return nil
 	})
 	if err != nil {
-		return "", fmt.Errorf("box: recipe: %w", err)
+		return fmt.Errorf("box: recipe: %w", err)
 	}
-	return short(h.Sum(nil)), nil
+	return nil
 }
 
 // short is enough of a hash to tell boxes apart.
@@ -147,6 +157,11 @@ func (t target) find(dir string) (Box, bool, error) {
 	if err != nil {
 		return Box{}, false, err
 	}
+	return findFile(dir, prefix, t.box)
+}
+
+// findFile looks for a box file of that prefix.
+func findFile(dir, prefix string, named func(path, hash string) Box) (Box, bool, error) {
 	// ReadDir and not Glob: the folder's name may hold any character.
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -158,7 +173,7 @@ func (t target) find(dir string) (Box, bool, error) {
 			continue
 		}
 		if hash, ok := strings.CutSuffix(rest, ".box"); ok && len(hash) == 12 && e.Type().IsRegular() {
-			return t.box(filepath.Join(dir, e.Name()), hash), true, nil
+			return named(filepath.Join(dir, e.Name()), hash), true, nil
 		}
 	}
 	return Box{}, false, nil

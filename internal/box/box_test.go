@@ -170,6 +170,7 @@ func TestRecipeFiles(t *testing.T) {
 		"image/usr/local/sbin/labctl-resolv",
 		"scripts/build.sh",
 		"scripts/customize.sh",
+		"scripts/pack.sh",
 	}
 	if diff := cmp.Diff(want, scripts); diff != "" {
 		t.Errorf("scripts of the recipe (-want +got):\n%s", diff)
@@ -177,6 +178,7 @@ func TestRecipeFiles(t *testing.T) {
 	if _, err := exec.LookPath("shellcheck"); err != nil {
 		t.Skip("shellcheck is not installed")
 	}
+	scripts = append(scripts, "scripts/unname.sh", "bake/bake.sh", "bake/clean.sh")
 	if out, err := exec.Command("shellcheck", append([]string{"-x"}, scripts...)...).CombinedOutput(); err != nil {
 		t.Errorf("shellcheck: %v\n%s", err, out)
 	}
@@ -214,7 +216,7 @@ func TestRecipeNamesItsOwnFiles(t *testing.T) {
 	for path, want := range map[string]string{
 		"image/boot/extlinux/extlinux.conf": "root=" + label + " ",
 		"image/etc/fstab":                   label + " / ext4 ",
-		"scripts/build.sh":                  "-L labctl-root ",
+		"scripts/pack.sh":                   "-L labctl-root ",
 	} {
 		if !strings.Contains(read(path), want) {
 			t.Errorf("%s does not say %q", path, want)

@@ -106,15 +106,20 @@ func (b builder) preflight(t target, host apt.System) error {
 	if err := host.CanServe(b.Mirror); err != nil {
 		return fmt.Errorf("box: %w", err)
 	}
-	missing := &MissingError{}
-	for _, need := range [][2]string{
+	return b.can([][2]string{
 		{"mmdebstrap", "mmdebstrap"},
 		{"sfdisk", "fdisk"},
 		{"mke2fs", "e2fsprogs"},
 		{"extlinux", "extlinux"},
 		{"qemu-img", "qemu-utils"},
 		{apt.Keyring, "debian-archive-keyring"},
-	} {
+	})
+}
+
+// can looks for what a build needs, each a file and its package, and for root.
+func (b builder) can(needs [][2]string) error {
+	missing := &MissingError{}
+	for _, need := range needs {
 		if !b.lookup(need[0]) {
 			missing.Files = append(missing.Files, need[0])
 			missing.Packages = append(missing.Packages, need[1])
@@ -154,7 +159,30 @@ const workPrefix = ".build-"
 
 // make builds the box in a folder beside its place and moves it there. The
 // caller holds the lock.
-func (b builder) make(ctx context.Context, t target, host apt.System, dir string) (box Box, err error) {
+func (b builder) make(ctx context.Context, t target, host apt.System, dir string) (Box, error) {
+	return b.inFolder(dir, func(work string, log io.Writer) (Box, error) {
+		// The new system's own users must be able to enter it.
+		if err := os.Chmod(work, 0o755); err != nil {
+			return Box{}, fmt.Errorf("box: %w", err)
+		}
+		b.Progress("reading apt's settings")
+		if err := b.prepare(ctx, t, host, work); err != nil {
+			return Box{}, err
+		}
+		if err := b.run(ctx, work, log, "scripts/build.sh", t.release); err != nil {
+			return Box{}, err
+		}
+		prefix, err := t.prefix()
+		if err != nil {
+			return Box{}, err
+		}
+		return store(filepath.Join(work, "box.box"), dir, prefix, t.box)
+	})
+}
+
+// inFolder runs f with a work folder that goes afterwards, and with the log
+// of builds. The caller holds the lock.
+func (b builder) inFolder(dir string, f func(work string, log io.Writer) (Box, error)) (box Box, err error) {
 	if err := removeStale(dir); err != nil {
 		return Box{}, err
 	}
@@ -163,27 +191,17 @@ func (b builder) make(ctx context.Context, t target, host apt.System, dir string
 		return Box{}, fmt.Errorf("box: %w", err)
 	}
 	defer func() { err = errors.Join(err, remove(work)) }()
-	// The new system's own users must be able to enter it.
-	if err := os.Chmod(work, 0o755); err != nil {
-		return Box{}, fmt.Errorf("box: %w", err)
-	}
-	b.Progress("reading apt's settings")
-	if err := b.prepare(ctx, t, host, work); err != nil {
-		return Box{}, err
-	}
 	log, err := os.Create(filepath.Join(dir, "build.log"))
 	if err != nil {
 		return Box{}, fmt.Errorf("box: log: %w", err)
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	if err := b.run(ctx, t, work, log); err != nil {
-		return Box{}, err
-	}
-	return t.store(filepath.Join(work, "box.box"), dir)
+	return f(work, log)
 }
 
-// store moves the finished file to its name.
-func (t target) store(file, dir string) (Box, error) {
+// store moves the finished file to its name: prefix and the hash of its
+// content.
+func store(file, dir, prefix string, named func(path, hash string) Box) (Box, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return Box{}, fmt.Errorf("box: %w", err)
@@ -197,12 +215,8 @@ func (t target) store(file, dir string) (Box, error) {
 	if err := f.Sync(); err != nil {
 		return Box{}, fmt.Errorf("box: %w", err)
 	}
-	prefix, err := t.prefix()
-	if err != nil {
-		return Box{}, err
-	}
 	hash := short(h.Sum(nil))
-	box := t.box(filepath.Join(dir, prefix+hash+".box"), hash)
+	box := named(filepath.Join(dir, prefix+hash+".box"), hash)
 	box.Built = true
 	if err := os.Rename(file, box.Path); err != nil {
 		return Box{}, fmt.Errorf("box: %w", err)
@@ -258,18 +272,21 @@ func unpack(files fs.FS, dir string) error {
 	})
 }
 
-// run runs scripts/build.sh. The namespaces end with unshare, and with them
+// run runs a script of the work folder, with that folder, args and the size of
+// the disk. The namespaces end with unshare, and with them
 // every process and mount of the build, even when unshare is killed.
-func (b builder) run(ctx context.Context, t target, work string, log io.Writer) error {
+func (b builder) run(ctx context.Context, work string, log io.Writer, script string, args ...string) error {
 	if b.Log != nil {
 		log = io.MultiWriter(log, b.Log)
 	}
 	out := &output{log: log, progress: b.Progress}
+	argv := []string{
+		"unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
+		"sh", "-eu", filepath.Join(work, filepath.FromSlash(script)), work,
+	}
+	argv = append(append(argv, args...), strconv.Itoa(diskGiB))
 	_, err := remote.Check(ctx, b.Host, "host", remote.Command{
-		Argv: []string{
-			"unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
-			"sh", "-eu", filepath.Join(work, "scripts", "build.sh"), work, t.release, strconv.Itoa(diskGiB),
-		},
+		Argv:   argv,
 		Env:    []string{"PATH=" + os.Getenv("PATH") + ":" + sbin, "LC_ALL=C.UTF-8"},
 		Stdout: out.stream(),
 		Stderr: out.stream(),

@@ -16,3 +16,8 @@ func Build(_ context.Context, o Options) (Box, error) {
 	}
 	return Box{}, fmt.Errorf("box: it is made from Debian packages, which needs Linux, not %s; use VirtualBox and a public box here", runtime.GOOS)
 }
+
+// Bake makes a box of a node; on this system it only says that it cannot.
+func Bake(context.Context, BakeOptions) (Box, error) {
+	return Box{}, fmt.Errorf("box: a node is baked on Linux, not on %s", runtime.GOOS)
+}

@@ -2,11 +2,15 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 
 	"github.com/spf13/cobra"
 
 	"labctl/internal/box"
+	"labctl/internal/config"
 	"labctl/internal/engine"
 	"labctl/internal/provision"
 	"labctl/internal/ui"
@@ -96,6 +100,13 @@ func (a *app) engineCommand() *cobra.Command {
 	cmd.AddCommand(
 		status,
 		&cobra.Command{
+			Use: "shell [-- COMMAND...]", Short: "Open a shell of this machine inside the lab's network, or run one command there",
+			Long: "Open a shell of this machine inside the lab's network, or run one command there.\n" +
+				"The embedded engine hides the lab's addresses from the rest of the machine; in this\n" +
+				"shell they answer: labctl engine shell -- curl http://192.168.33.11:8080/",
+			RunE: func(cmd *cobra.Command, args []string) error { return a.engineShell(cmd.Context(), args) },
+		},
+		&cobra.Command{
 			Use: "stop", Short: "End it and power off its VMs; their disks stay", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return a.engineStop(cmd.Context()) },
 		},
@@ -129,6 +140,45 @@ func (a *app) engineStatus(asJSON bool) error {
 	a.printf("running since %s, supervisor %d, %s\n", st.Started.Local().Format("2006-01-02 15:04:05"), st.PID, st.NetNS)
 	for _, p := range st.Processes {
 		a.printf("  %s\n", p)
+	}
+	return nil
+}
+
+// engineShell runs a program of the host where the nodes can be reached.
+func (a *app) engineShell(ctx context.Context, command []string) error {
+	e, err := a.attach(ctx)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	switch {
+	case e.State.Provider == "":
+		return &errNoLab{e.Dir}
+	case e.State.Provider != config.Embedded:
+		return fmt.Errorf("this lab lives on %s: every shell of this machine reaches its nodes", e.State.Provider)
+	case !e.Engine().Inside():
+		return errEngineOff{}
+	}
+	if len(command) == 0 {
+		_, _ = fmt.Fprintf(a.streams.Err, "a shell of this machine inside the network of lab %q; `exit` leaves it\n", e.Lab.Name)
+		if command = []string{os.Getenv("SHELL")}; command[0] == "" {
+			command = []string{"sh"}
+		}
+	}
+	// Without the context: a Ctrl-C is for what runs in the shell.
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.streams.In, a.streams.Out, a.streams.Err
+	return passOn(cmd.Run(), command[0])
+}
+
+// passOn turns the end of another program into labctl's own.
+func passOn(err error, what string) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() > 0 {
+		return exitError(exit.ExitCode())
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }

@@ -42,12 +42,24 @@ func (a *app) init() error {
 }
 
 func (a *app) validateCommand() *cobra.Command {
-	return &cobra.Command{
+	var plan, asJSON bool
+	cmd := &cobra.Command{
 		Use:   "validate",
 		Short: "Check lab.toml and name every problem in it",
 		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return a.validate() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case plan:
+				return a.plan(cmd.Context(), asJSON)
+			case asJSON:
+				return &usageError{errors.New("validate: --json goes with --plan")}
+			}
+			return a.validate()
+		},
 	}
+	cmd.Flags().BoolVar(&plan, "plan", false, "show where every network of lab, provider, Docker, scenarios and host lies, and what gets into the way of what")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
+	return cmd
 }
 
 func (a *app) validate() error {

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,16 +19,17 @@ import (
 )
 
 func (a *app) createCommand() *cobra.Command {
-	var force bool
+	var force, prune bool
 	var bootTimeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "create",
 		Short: "Boot the VMs, install Docker and form the swarm, or do what of it is missing",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return a.create(cmd.Context(), force, bootTimeout) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.create(cmd.Context(), force, prune, bootTimeout) },
 	}
 	cmd.Flags().DurationVar(&bootTimeout, "boot-timeout", 0, "how long the VMs may take to boot, a download of their box included; 0: 15m, with software emulation 30m")
 	cmd.Flags().BoolVar(&force, "force", false, "remove VMs and volumes of this lab that Vagrant has lost")
+	cmd.Flags().BoolVar(&prune, "prune", false, "remove nodes that stand and that lab.toml does not name any more: drained, out of the swarm, then the VM")
 	return cmd
 }
 
@@ -80,7 +80,7 @@ func (a *app) enter(e *lab.Env) error {
 	return e.Engine().Enter(a.args)
 }
 
-func (a *app) create(ctx context.Context, force bool, bootTimeout time.Duration) (err error) {
+func (a *app) create(ctx context.Context, force, prune bool, bootTimeout time.Duration) (err error) {
 	if bootTimeout < 0 {
 		return &usageError{fmt.Errorf("--boot-timeout %v: it cannot be negative", bootTimeout)}
 	}
@@ -102,6 +102,10 @@ func (a *app) create(ctx context.Context, force bool, bootTimeout time.Duration)
 			return err
 		}
 	}
+	differs, err := e.CheckChanges(prune)
+	if err != nil {
+		return err
+	}
 	s, err := a.begin(e, "create", inside || e.Choice.Provider != config.Embedded)
 	if err != nil {
 		return err
@@ -113,6 +117,7 @@ func (a *app) create(ctx context.Context, force bool, bootTimeout time.Duration)
 	}()
 	if !inside {
 		printWarnings(s.ui, e.Warnings)
+		printChanges(s.ui, differs)
 		_, _ = fmt.Fprintf(s.ui, "provider %s: %s\n", e.Choice.Provider, e.Choice.Reason)
 		if err := e.PrepareHost(ctx); err != nil {
 			return err
@@ -127,7 +132,7 @@ func (a *app) create(ctx context.Context, force bool, bootTimeout time.Duration)
 		return err
 	}
 	begin := time.Now()
-	if err := e.Create(ctx); err != nil {
+	if err := e.Apply(ctx, prune); err != nil {
 		return err
 	}
 	s.ui.Close()
@@ -272,57 +277,6 @@ func selectNodes(l *config.Lab, names []string) ([]config.Node, error) {
 		}
 	}
 	return out, nil
-}
-
-func (a *app) destroyCommand() *cobra.Command {
-	var force bool
-	cmd := &cobra.Command{
-		Use:   "destroy",
-		Short: "Remove the lab: VMs, volumes, networks, engine and state",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return a.destroy(cmd.Context(), force) },
-	}
-	cmd.Flags().BoolVar(&force, "force", false, "do not ask")
-	return cmd
-}
-
-func (a *app) destroy(ctx context.Context, force bool) (err error) {
-	e, err := a.open()
-	if err != nil {
-		return err
-	}
-	defer e.Close()
-	if !e.Exists() {
-		_, _ = fmt.Fprintln(a.streams.Err, "there is no lab here: nothing to destroy")
-		return nil
-	}
-	if err := a.enter(e); err != nil {
-		return err
-	}
-	lock, err := lab.TakeLock(e.StateDir(), "destroy")
-	if err != nil {
-		return err
-	}
-	defer lock.Release()
-	if !force {
-		ok, err := ui.Confirm(a.streams.In, a.streams.Err, fmt.Sprintf("destroy lab %q with its %d VMs and all that is in them?", e.Lab.Name, len(e.Lab.Nodes)))
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return errors.New("not destroyed: it was not confirmed (--force does not ask)")
-		}
-	}
-	if err := e.Choose(ctx); err != nil {
-		return err
-	}
-	u, err := a.show(e, false)
-	if err != nil {
-		return err
-	}
-	defer u.Close()
-	e.Sink = u
-	return e.Destroy(ctx)
 }
 
 func (a *app) swarmCommand() *cobra.Command {

@@ -53,15 +53,7 @@ func (a *app) ssh(ctx context.Context, name string, command []string) error {
 	// Without the context: a Ctrl-C is for what runs on the node.
 	cmd := exec.Command("ssh", argv...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.streams.In, a.streams.Out, a.streams.Err
-	err = cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() > 0 {
-		return exitError(exit.ExitCode())
-	}
-	if err != nil {
-		return fmt.Errorf("ssh %s: %w", name, err)
-	}
-	return nil
+	return passOn(cmd.Run(), "ssh "+name)
 }
 
 func (a *app) execCommand() *cobra.Command {

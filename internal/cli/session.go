@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -30,7 +29,14 @@ type session struct {
 	verdict string        // of a scenario
 	closers []io.Closer
 
-	collected bool
+	// versions gives those of the host's programs, once; nil: not asked.
+	versions     chan map[string]string
+	stopVersions context.CancelFunc
+
+	connect     bool  // collecting connects to nodes to which nobody is connected
+	unreachable error // why no node can be asked at all; nil: ask
+	collected   bool
+	facts       []artifact.NodeFacts // in the order of the lab's nodes; nil: not asked
 }
 
 // begin starts the display. Evidence goes to a run folder if the lab can be
@@ -59,16 +65,13 @@ func hostLog(e *lab.Env) string { return filepath.Join(e.StateDir(), "host.log")
 
 // record makes the run folder and has everything written there.
 func (s *session) record(command string) error {
-	root := s.e.Lab.Artifacts
-	if !filepath.IsAbs(root) {
-		root = filepath.Join(s.e.Dir, root)
-	}
-	run, err := artifact.New(root, command, time.Now())
+	run, err := artifact.New(artifactsRoot(s.e.Lab, s.e.Dir), command, time.Now())
 	if err != nil {
 		return err
 	}
 	s.run = run
 	run.Secret(secrets(s.e)...)
+	s.askVersions()
 	if data, err := os.ReadFile(hostLog(s.e)); err == nil {
 		if err := run.Write("host.log", data); err != nil {
 			return err
@@ -89,19 +92,6 @@ func (s *session) record(command string) error {
 	return nil
 }
 
-// secrets are the values that lab.toml itself holds.
-func secrets(e *lab.Env) []string {
-	var out []string
-	for _, raw := range []string{e.Lab.Docker.Proxy, e.Lab.Docker.RegistryMirror, e.Lab.Box.URL, e.Lab.Box.Mirror} {
-		if u, err := url.Parse(raw); err == nil {
-			if password, ok := u.User.Password(); ok {
-				out = append(out, password)
-			}
-		}
-	}
-	return out
-}
-
 func (s *session) log(w io.WriteCloser) {
 	s.closers = append(s.closers, w)
 	l := logrus.New()
@@ -109,7 +99,11 @@ func (s *session) log(w io.WriteCloser) {
 	l.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true})
 	l.SetOutput(w)
 	if s.a.verbose {
-		l.SetOutput(io.MultiWriter(w, s.ui))
+		var shown io.Writer = s.ui
+		if s.run != nil {
+			shown = s.run.Filter(s.ui)
+		}
+		l.SetOutput(io.MultiWriter(w, shown))
 	}
 	s.e.Log = l
 	l.WithFields(logrus.Fields{"version": s.e.Version, "lab": s.e.Lab.Name, "provider": s.e.State.Provider}).Info("labctl starts")
@@ -130,13 +124,9 @@ func (r *recorder) Event(ev ui.Event) {
 	r.next.Event(ev)
 }
 
-// evidenceWithin bounds the collection, which must not keep a person waiting
-// for a lab that is broken.
-const evidenceWithin = 2 * time.Minute
-
 // end closes the display, collects the nodes' evidence if that is asked for
-// or the command failed, and writes the manifest. It returns err, to which it
-// adds what went wrong with the evidence.
+// or the command failed, what the host has in any case, and writes the
+// manifest. It returns err, to which it adds what went wrong with the evidence.
 func (s *session) end(ctx context.Context, err error, collect bool) error {
 	if s.run == nil && err != nil {
 		// What failed before there was a run folder gets one now, with the
@@ -145,11 +135,16 @@ func (s *session) end(ctx context.Context, err error, collect bool) error {
 		err = errors.Join(err, s.record(s.command))
 	}
 	switch {
-	case s.run == nil || s.collected || !collect && err == nil:
+	case s.run == nil || s.collected:
 	case ctx.Err() != nil:
 		s.run.Missing("nodes", "not collected: interrupted")
-	default:
+	case collect || err != nil:
 		s.collect(ctx)
+	default:
+		s.askNodes(ctx)
+	}
+	if s.run != nil {
+		s.collectHost(err)
 	}
 	s.ui.Close()
 	if err != nil && s.e.Log != nil {
@@ -159,21 +154,21 @@ func (s *session) end(ctx context.Context, err error, collect bool) error {
 	if s.run == nil {
 		return err
 	}
-	info := artifact.Info{OK: err == nil, Verdict: s.verdict, Err: err, Version: s.e.Version, Tools: map[string]string{}}
-	for _, n := range s.e.Lab.Nodes {
-		info.Nodes = append(info.Nodes, artifact.NodeInfo{Name: n.Name, Role: string(n.Role), LabIP: n.IP.String()})
-	}
-	if cerr := s.run.Close(info); cerr != nil {
+	if cerr := s.run.Close(s.info(ctx, err)); cerr != nil {
 		err = errors.Join(err, fmt.Errorf("artifacts: %w", cerr))
 	}
-	dir := s.run.Dir()
-	if wd, werr := os.Getwd(); werr == nil {
-		if rel, rerr := filepath.Rel(wd, dir); rerr == nil && len(rel) < len(dir) {
-			dir = rel
+	_, _ = fmt.Fprintf(s.a.streams.Err, "evidence: %s\n", shortPath(s.run.Dir()))
+	return err
+}
+
+// shortPath is a path as seen from the working folder, if that is shorter.
+func shortPath(path string) string {
+	if wd, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(wd, path); err == nil && len(rel) < len(path) {
+			return rel
 		}
 	}
-	_, _ = fmt.Fprintf(s.a.streams.Err, "evidence: %s\n", dir)
-	return err
+	return path
 }
 
 // closeFiles closes the logs. Their errors are not worth a failed command.
@@ -182,52 +177,4 @@ func (s *session) closeFiles() {
 		_ = c.Close()
 	}
 	s.closers = nil
-}
-
-func (s *session) collect(ctx context.Context) {
-	s.collected = true
-	ctx, cancel := context.WithTimeout(ctx, evidenceWithin)
-	defer cancel()
-	var nodes []artifact.Node
-	for _, n := range s.e.Lab.Nodes {
-		node := artifact.Node{Name: n.Name}
-		if c := s.e.Runner(n.Name); c != nil {
-			node.Runner = c
-		}
-		if api, err := s.e.API(n); err == nil {
-			node.API = api
-		}
-		nodes = append(nodes, node)
-	}
-	var mu sync.Mutex
-	last := map[string]string{}
-	artifact.Collect(ctx, s.run, nodes, artifact.CollectOptions{
-		Progress: func(node, detail string) {
-			mu.Lock()
-			last[node] = detail
-			mu.Unlock()
-			s.e.Event(ui.Event{Node: node, Step: "evidence", State: ui.Progress, Detail: detail})
-		},
-	})
-	for _, n := range nodes {
-		s.e.Event(ui.Event{Node: n.Name, Step: "evidence", State: ui.Done, Detail: last[n.Name]})
-	}
-	if data, err := os.ReadFile(filepath.Join(s.e.StateDir(), "Vagrantfile")); err == nil {
-		s.keep("host/Vagrantfile", data)
-	}
-	if data, err := os.ReadFile(s.a.configFile); err == nil {
-		s.keep("host/lab.toml", data)
-	}
-	consoles, _ := filepath.Glob(filepath.Join(s.e.StateDir(), "console", "*.log"))
-	for _, file := range consoles {
-		if data, err := os.ReadFile(file); err == nil {
-			s.keep("host/console/"+filepath.Base(file), data)
-		}
-	}
-}
-
-func (s *session) keep(name string, data []byte) {
-	if err := s.run.Write(name, data); err != nil {
-		s.run.Missing(name, err.Error())
-	}
 }

@@ -18,6 +18,10 @@ type Facts struct {
 	Subnet netip.Prefix `json:"subnet"` // the VMs' own network, of lab.toml
 	Nodes  []Node       `json:"nodes"`  // in the order of lab.toml
 	Swarm  *Swarm       `json:"swarm,omitempty"`
+	// DataPath is the UDP port between the nodes that overlays use, of
+	// lab.toml; 0 in facts of an older labctl.
+	DataPath uint16  `json:"data_path,omitempty"`
+	Probes   []Probe `json:"probes,omitempty"` // by from, then to
 }
 
 // Node is what one node told. What could not be asked is missing, and
@@ -39,7 +43,42 @@ type Node struct {
 	ClockAhead  time.Duration `json:"clock_ahead,omitempty"`  // of labctl's clock; negative: behind
 	ClockFuzz   time.Duration `json:"clock_fuzz,omitempty"`   // how far ClockAhead may be off
 	RefusedNets []string      `json:"refused_nets,omitempty"` // manager's log: networks that got no addresses
+	Listens     []uint16      `json:"listens,omitempty"`      // TCP ports, if ProbeError is ""
+	ProbeError  string        `json:"probe_error,omitempty"`  // why it could not try the ports of others
+	Firewall    []RuleSet     `json:"firewall,omitempty"`
+	// FirewallError is why the rules could not be read.
+	FirewallError string `json:"firewall_error,omitempty"`
 }
+
+// RuleSet is what one program tells of a node's firewall.
+type RuleSet struct {
+	By string `json:"by"` // "iptables", "iptables-legacy", "iptables-nft" or "nft"
+	// Lines are those of iptables-save -c, without the nat table; of nft, the
+	// JSON objects of all tables that iptables does not show.
+	Lines []string `json:"lines"`
+}
+
+// Probe is what was tried from one node to another, or is missing if one of
+// the two could not try.
+type Probe struct {
+	From   string `json:"from"`
+	To     string `json:"to"`
+	Echo   bool   `json:"echo"`   // an ICMP echo came back
+	Marked bool   `json:"marked"` // a UDP packet with a wrong checksum arrived at a port that nobody uses
+	Gossip bool   `json:"gossip"` // a packet of the engines' own arrived at 7946/udp
+	// Ports maps ports such as "7946/tcp" to Open, Refused, Unanswered or
+	// what the system said, and such as "4789/udp" to Arrived or Lost.
+	Ports map[string]string `json:"ports"`
+}
+
+// What a Probe says of a port.
+const (
+	Open       = "open"
+	Refused    = "refused"
+	Unanswered = "unanswered"
+	Arrived    = "arrived"
+	Lost       = "lost"
+)
 
 // Member is a node's own view of its part in the swarm.
 type Member struct {

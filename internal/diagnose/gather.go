@@ -52,14 +52,18 @@ func Run(ctx context.Context, lab *config.Lab, targets []Target) (Facts, []Findi
 	return f, Judge(f), nil
 }
 
-// Gather asks all nodes side by side. It changes nothing on them.
+// Gather asks all nodes side by side, while they try each other's ports. It
+// changes nothing on them.
 func Gather(ctx context.Context, lab *config.Lab, targets []Target) Facts {
-	f := Facts{Lab: lab.Name, Subnet: lab.Subnet, Nodes: make([]Node, len(targets))}
+	f := Facts{Lab: lab.Name, Subnet: lab.Subnet, DataPath: lab.Swarm.DataPathPort, Nodes: make([]Node, len(targets))}
+	tries := newTries(targets, f.DataPath)
 	var wg sync.WaitGroup
+	wg.Go(func() { tries.run(ctx) })
 	for i, t := range targets {
 		wg.Go(func() { f.Nodes[i] = ask(ctx, t) })
 	}
 	wg.Wait()
+	tries.tell(&f)
 	for i, t := range targets {
 		if !f.Nodes[i].Member.Manager || t.API == nil {
 			continue
@@ -88,6 +92,11 @@ func ask(ctx context.Context, t Target) Node {
 	wg.Go(func() {
 		if err := n.askHost(ctx, t.Runner); err != nil {
 			n.HostError = err.Error()
+		}
+	})
+	wg.Go(func() {
+		if err := n.askFirewall(ctx, t.Runner); err != nil {
+			n.FirewallError = err.Error()
 		}
 	})
 	wg.Go(func() {

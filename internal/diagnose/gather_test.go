@@ -85,13 +85,14 @@ func (fakeAPI) TaskList(context.Context, client.TaskListOptions) (r client.TaskL
 	return r, nil
 }
 
-// fakeHost answers the three scripts.
+// fakeHost answers the four scripts.
 type fakeHost struct {
-	mu      sync.Mutex
-	argvs   []string
-	scripts string
-	host    string
-	wanted  string
+	mu       sync.Mutex
+	argvs    []string
+	scripts  string
+	host     string
+	wanted   string
+	firewall string // "": an empty one
 }
 
 func (h *fakeHost) Run(_ context.Context, c remote.Command) (remote.Result, error) {
@@ -107,6 +108,11 @@ func (h *fakeHost) Run(_ context.Context, c remote.Command) (remote.Result, erro
 	switch {
 	case strings.Contains(string(script), "ip -j"):
 		res.Stdout = h.host
+	case strings.Contains(string(script), "iptables-save"):
+		res.Stdout = "== iptables\n*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n"
+		if h.firewall != "" {
+			res.Stdout = h.firewall
+		}
 	case strings.Contains(string(script), "journalctl"):
 		res.Stdout = `time="x" level=error msg="Failed allocation for network ov2" error="failed allocating pools and gateway IP for network ov2: Pool overlaps with other one on this address space"` + "\n"
 	case strings.Contains(string(script), "ListNetworks"):
@@ -166,6 +172,7 @@ func TestGather(t *testing.T) {
 			{Dev: "eth1", Dst: netip.MustParsePrefix("10.9.8.7/32"), Via: netip.MustParseAddr("192.168.33.1")}},
 		Nameservers: []netip.Addr{netip.MustParseAddr("192.168.121.1")},
 		RefusedNets: []string{"ov2"},
+		Firewall:    []RuleSet{{By: "iptables", Lines: []string{"*filter", ":INPUT ACCEPT [0:0]"}}},
 	}
 	opt := cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
 	if diff := cmp.Diff(want, n, opt, cmpopts.EquateEmpty()); diff != "" {
@@ -178,7 +185,12 @@ func TestGather(t *testing.T) {
 		f.Swarm.Services[0].Name != "test01" || !slices.Equal(f.Swarm.Services[0].Networks, []string{"ov2"}) {
 		t.Errorf("swarm %+v", f.Swarm)
 	}
-	if diff := cmp.Diff([]string{"sh -eu", "sudo -n sh -eu", "sudo -n sh -eu"}, h.argvs); diff != "" {
+	// One node alone has nobody whose ports it could try.
+	if f.Probes != nil || f.DataPath != 4789 {
+		t.Errorf("probes %+v, data path %d", f.Probes, f.DataPath)
+	}
+	slices.Sort(h.argvs)
+	if diff := cmp.Diff([]string{"sh -eu", "sudo -n sh -eu", "sudo -n sh -eu", "sudo -n sh -eu"}, h.argvs); diff != "" {
 		t.Errorf("commands (-want +got):\n%s", diff)
 	}
 }
@@ -202,11 +214,14 @@ func TestGatherFails(t *testing.T) {
 			func(f Facts) string { return fmt.Sprint(len(f.Nodes[0].Networks), f.Nodes[0].DockerError) }},
 		"wish unknown": {Target{Runner: &fakeHost{host: hostAnswer}, API: fakeAPI{manager: true}},
 			func(f Facts) string { return fmt.Sprint(f.Nodes[0].Networks[2].Wanted, f.Nodes[0].RefusedNets) }},
+		"firewall": {Target{Runner: &fakeHost{host: hostAnswer, firewall: "not allowed"}, API: fakeAPI{}},
+			func(f Facts) string { return fmt.Sprint(f.Nodes[0].FirewallError, f.Nodes[0].Firewall) }},
 	} {
 		want := map[string]string{
 			"engine": "refused,", "no client": "no socket,", "leaderless": "docker1,no leader", "removed meanwhile": "2",
 			"host":         `,the host's answer is not whole: "1.5\n== addr\n"`,
 			"wish unknown": "[] [ov2]",
+			"firewall":     `the firewall's answer cannot be read: "not allowed"[]`,
 		}[name]
 		t.Run(name, func(t *testing.T) {
 			tt.target.Node = l.Nodes[0]

@@ -18,6 +18,7 @@ const (
 	NodeDown         = "node-down"
 	NodeDrained      = "node-drained"
 	ClocksDiffer     = "clocks-differ"
+	PortBlocked      = "port-blocked"
 	OverlapsOverlay  = "overlay-overlaps-overlay"
 	OverlapsBridge   = "overlay-overlaps-bridge"
 	OverlapsMachines = "overlay-overlaps-machines"
@@ -45,6 +46,7 @@ func Judge(f Facts) []Finding {
 		}
 	}
 	j.gatherOverlays()
+	j.ports()
 	j.nodes()
 	j.swarm()
 	j.clocks()
@@ -69,6 +71,7 @@ type judge struct {
 	names     map[string]string // swarm node id to node name
 	overlays  []overlay
 	explained map[string]bool // services whose trouble has been told
+	blocked   []blocked
 	found     []Finding
 }
 
@@ -129,12 +132,14 @@ func (j *judge) swarm() {
 	if j.Swarm == nil {
 		return
 	}
-	if j.Swarm.Error != "" {
+	if j.Swarm.Error != "" && !j.managersApart() {
 		j.add(Finding{ID: NoLeader, Nodes: []string{j.Swarm.By},
 			Symptom:  "the manager answers no question about the swarm",
 			Cause:    "the swarm has no leader: more than half of its managers must be up and reach each other by port 2377/tcp",
 			Evidence: []string{j.Swarm.By + ": " + oneLine(j.Swarm.Error)},
 			Remedy:   "labctl status\nlabctl create"})
+	}
+	if j.Swarm.Error != "" {
 		return
 	}
 	for _, n := range j.Nodes {
@@ -147,6 +152,8 @@ func (j *judge) swarm() {
 		switch {
 		case m == nil:
 			continue // NotInSwarm, or unreachable
+		case m.State != "ready" && j.cutOff(n.Name, managePort):
+			continue // PortBlocked
 		case m.State != "ready":
 			ev := fmt.Sprintf("%s: node list says %s is %s", j.Swarm.By, n.Name, m.State)
 			if m.Message != "" {

@@ -57,6 +57,13 @@ func TestRecorded(t *testing.T) {
 		{"overlay", []string{OverlapsOverlay}, []string{"mynet02", "mynet01"}, []string{"docker1"}},
 		{"bridge", []string{OverlapsBridge}, []string{"mynet02", "docker0"}, []string{"docker1", "docker2"}},
 		{"machines", []string{OverlapsMachines}, []string{"mynet02", "192.168.33.0/24"}, []string{"docker1", "docker2"}},
+		{"three-nodes", nil, nil, nil},
+		{"port-2377", []string{PortBlocked}, nil, []string{"docker1", "docker2"}},
+		{"port-7946-tcp", []string{PortBlocked}, nil, []string{"docker2", "docker1"}},
+		{"port-7946-udp", []string{PortBlocked}, nil, []string{"docker2", "docker1"}},
+		{"port-7946-refused", []string{PortBlocked}, nil, []string{"docker2", "docker1", "docker3"}},
+		{"port-4789-in", []string{PortBlocked}, nil, []string{"docker2", "docker1"}},
+		{"port-4789-out", []string{PortBlocked}, nil, []string{"docker2", "docker1"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -34,8 +34,10 @@ func (j *judge) peers() {
 				continue
 			}
 			for _, other := range carry {
-				// An advertised address that is not lab.toml's is told elsewhere.
-				if slices.Contains(n.Networks[i].Peers, other.IP) || other.Member.Addr != other.IP {
+				// An advertised address that is not lab.toml's is told elsewhere,
+				// and so is a port that is blocked.
+				if slices.Contains(n.Networks[i].Peers, other.IP) || other.Member.Addr != other.IP ||
+					j.cutOff(n.Name, gossipPort) || j.cutOff(other.Name, gossipPort) {
 					continue
 				}
 				pairs = append(pairs, other.Name+" by "+n.Name)

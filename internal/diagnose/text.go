@@ -14,6 +14,14 @@ func WriteText(w io.Writer, f Facts, found []Finding) error {
 		s.WriteString(x.text())
 		s.WriteByte('\n')
 	}
+	for _, n := range f.Nodes {
+		if n.answered() && n.ProbeError != "" {
+			fmt.Fprintf(&s, "not tried: ports from and to %s: %s\n", n.Name, oneLine(n.ProbeError))
+		}
+		if n.answered() && n.FirewallError != "" {
+			fmt.Fprintf(&s, "not read: the firewall of %s: %s\n", n.Name, oneLine(n.FirewallError))
+		}
+	}
 	if found == nil {
 		services, overlays := 0, map[string]bool{}
 		if f.Swarm != nil {

@@ -3,11 +3,11 @@ package lab
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"sync"
 	"time"
 
-	"labctl/internal/box"
 	"labctl/internal/config"
 	"labctl/internal/remote"
 	"labctl/internal/vagrant"
@@ -80,8 +80,9 @@ func (b *bootRun) start(ctx context.Context, e *Env) {
 			continue
 		}
 		names = append(names, n.Name)
-		if states[n.Name] == vagrant.NotCreated {
-			// A new VM has a new host key.
+		if s := states[n.Name]; s == vagrant.NotCreated || s == "" {
+			// A new VM has a new host key, and perhaps another address.
+			_ = os.Remove(e.endpointFile(n))
 			if err := remote.Forget(e.dialOptions().KnownHosts, n.Name); err != nil {
 				b.err = err
 				close(b.done)
@@ -109,6 +110,9 @@ func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
 		return err
 	}
 	if err := e.addBox(ctx, b, names); err != nil {
+		return err
+	}
+	if err := e.defineManagement(ctx); err != nil {
 		return err
 	}
 	e.State.Booting = names
@@ -145,7 +149,7 @@ func (e *Env) addBox(ctx context.Context, b *bootRun, names []string) error {
 	if !e.ownBox() || !slices.ContainsFunc(names, func(n string) bool { return !e.vagrantKnows(n) }) {
 		return nil
 	}
-	have, ok, err := box.Find(e.BoxOptions(nil))
+	have, _, ok, err := e.nodeBox()
 	if err != nil || !ok {
 		return err
 	}

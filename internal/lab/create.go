@@ -36,6 +36,7 @@ func (e *Env) PrepareHost(ctx context.Context) error {
 
 // Create makes the lab, or what of it is missing.
 func (e *Env) Create(ctx context.Context) error {
+	e.plainBox = wantsPlainBox(ctx)
 	err := runSteps(ctx, e, createSteps(e.Lab))
 	// The nodes can be ready before Vagrant has ended, which must not be left
 	// behind: it still holds its locks.
@@ -49,44 +50,15 @@ func createSteps(l *config.Lab) []Step {
 	steps := []Step{{Name: "render", Run: render}}
 	for _, n := range l.Nodes {
 		steps = append(steps,
-			Step{Name: "boot", Node: n.Name, After: []string{"render"}, Run: boot(n)},
+			Step{Name: "boot", Node: n.Name, After: []string{"render"}, Waits: true, Run: boot(n)},
 			Step{Name: "connect", Node: n.Name, After: []string{key("boot", n.Name)}, Run: connect(n)},
 			Step{Name: "prepare", Node: n.Name, After: []string{key("connect", n.Name)}, Run: prepare(n)},
 			Step{Name: "install docker", Node: n.Name, After: []string{key("prepare", n.Name)}, Run: installDocker(n)},
 		)
 	}
 	steps = append(steps, Step{Name: "swarm init", Node: leader.Name, After: []string{key("install docker", leader.Name)}, Run: swarmInit(leader)})
-	return append(steps, joinSteps(l, key("swarm init", leader.Name), "install docker")...)
-}
-
-func preflight(_ context.Context, e *Env, _ func(string)) (bool, error) {
-	if _, err := execLookPath("vagrant"); err != nil {
-		return false, &MissingToolError{Tool: "vagrant"}
-	}
-	if e.Choice.Provider != config.Embedded && !e.booted() {
-		// The embedded engine's network is its own; every other provider
-		// puts the lab's subnet onto this host, where it is once VMs are made.
-		host, err := hostUses()
-		if err != nil {
-			return false, err
-		}
-		if err := subnetFree(e.Lab.Subnet, host); err != nil {
-			return false, err
-		}
-	}
-	changed := e.State.Provider == ""
-	e.State.Provider, e.State.Accel, e.State.CPU = e.Choice.Provider, e.Choice.Accel, e.Choice.CPU
-	return changed, e.State.Save()
-}
-
-// MissingToolError is a program that must be installed first.
-type MissingToolError struct{ Tool string }
-
-func (e *MissingToolError) Error() string { return e.Tool + " is not installed" }
-
-// Hint says how to install it.
-func (e *MissingToolError) Hint() string {
-	return "on Debian or Ubuntu: make deps; elsewhere see README.md, Requirements"
+	steps = append(steps, joinSteps(l, key("swarm init", leader.Name), "install docker")...)
+	return append(steps, Step{Name: "snapshot", After: []string{"verify"}, Run: pristine})
 }
 
 // BoxOptions are the inputs of the embedded engine's box.
@@ -139,7 +111,7 @@ func (e *Env) renderOptions() (vagrant.RenderOptions, error) {
 	if e.Choice.Provider == config.Embedded {
 		o.ConsoleDir = filepath.Join(e.StateDir(), "console")
 		if e.Lab.Box.Name == "" {
-			b, ok, err := box.Find(e.BoxOptions(func(string) {}))
+			b, _, ok, err := e.nodeBox()
 			if err != nil {
 				return o, err
 			}
@@ -161,9 +133,12 @@ func (e *Env) Render() ([]byte, error) {
 	return vagrant.Render(e.Lab, o)
 }
 
-func render(_ context.Context, e *Env, _ func(string)) (bool, error) {
+func render(_ context.Context, e *Env, say func(string)) (bool, error) {
 	want, err := e.Render()
 	if err != nil {
+		return false, err
+	}
+	if err := e.tellBaked(say); err != nil {
 		return false, err
 	}
 	if e.Choice.Provider == config.Embedded {
@@ -205,10 +180,11 @@ func prepare(n config.Node) func(context.Context, *Env, func(string)) (bool, err
 			}
 		}
 		changed, err := provision.Prepare(ctx, c, provision.PrepareOptions{Hostname: n.Name, Peers: e.peers(), User: c.Endpoint().User, Progress: say})
-		if err != nil || !changed {
-			return addressed, err
+		if err != nil || !changed || e.ownBox() {
+			return addressed || changed, err
 		}
-		// The group docker reaches only sessions of a new connection.
+		// The group docker reaches only sessions of a new connection. In
+		// labctl's own box the user is in it from the start.
 		return true, e.reconnect(ctx, n, say)
 	}
 }
@@ -229,6 +205,9 @@ func installDocker(n config.Node) func(context.Context, *Env, func(string)) (boo
 		})
 		if err != nil {
 			return false, err
+		}
+		if changed {
+			e.remade.Store(true)
 		}
 		api, err := e.API(n)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"labctl/internal/config"
@@ -12,19 +13,20 @@ import (
 	"labctl/internal/vagrant"
 )
 
-// Exists says whether this folder holds anything of a lab.
+// Exists says whether this folder holds anything of a lab, be it the rest of
+// one whose destruction was cut short.
 func (e *Env) Exists() bool {
-	for _, name := range []string{"state.json", "Vagrantfile", "engine", ".vagrant"} {
-		if _, err := os.Stat(filepath.Join(e.StateDir(), name)); err == nil {
-			return true
-		}
-	}
-	return false
+	entries, err := os.ReadDir(e.StateDir())
+	return err == nil && slices.ContainsFunc(entries, func(f os.DirEntry) bool { return f.Name() != "lock" })
 }
 
 // Destroy removes the lab: VMs, volumes, networks, the embedded engine and
 // the state folder. The caller holds the lab's lock, whose file goes last.
 func (e *Env) Destroy(ctx context.Context) error {
+	if err := e.nameAll(); err != nil {
+		return err
+	}
+	e.Lab = e.AsMade()
 	steps := []Step{{Name: "destroy VMs", Run: destroyVMs}}
 	last := "destroy VMs"
 	if e.Choice.Provider == config.Libvirt {
@@ -66,6 +68,23 @@ func destroyVMs(ctx context.Context, e *Env, say func(string)) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// nameAll makes the Vagrantfile name every VM that Vagrant knows: it destroys
+// no other. lab.toml may name fewer by now, or the file may be gone.
+func (e *Env) nameAll() error {
+	if len(e.standing()) == 0 {
+		return nil
+	}
+	_, err := os.Stat(filepath.Join(e.StateDir(), "Vagrantfile"))
+	if err == nil && len(e.gone()) == 0 {
+		return nil
+	}
+	err = e.writeVagrantfile(e.AsMade().Nodes...)
+	if err != nil && e.Choice.Provider == config.Embedded {
+		return nil // the box may be gone from the cache; the engine takes its VMs along
+	}
+	return err
 }
 
 // removeNetworks removes the lab's own libvirt networks, which

@@ -1,13 +1,16 @@
 package lab
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -34,7 +37,10 @@ type Env struct {
 	// BootWithin bounds `vagrant up`; 0 is bootDeadline or, with software
 	// emulation, bootDeadlineTCG.
 	BootWithin time.Duration
-	Host       remote.Runner
+	// Parallel is on how many nodes labctl works at a time; 0 is
+	// defaultParallel. It does not bound how many VMs Vagrant boots.
+	Parallel int
+	Host     remote.Runner
 	// Warnings are what lab.toml gave rise to without being wrong.
 	Warnings []config.Problem
 	Sink     ui.Sink
@@ -50,6 +56,11 @@ type Env struct {
 	apis   map[string]*client.Client
 	bundle *provision.Bundle
 	boot   bootRun
+	remade atomic.Bool // Docker was installed on a node
+	// plainBox has a new lab made from the plain box, though a baked one is
+	// there.
+	plainBox bool
+	counts   counts
 }
 
 // StateDir is .labctl beside lab.toml.
@@ -62,7 +73,7 @@ func (e *Env) Engine() engine.Embedded {
 
 // Vagrant returns the client for this lab's Vagrantfile.
 func (e *Env) Vagrant() *vagrant.Client {
-	return &vagrant.Client{Dir: e.StateDir(), Provider: e.Choice.Provider, Log: e.VagrantLog}
+	return &vagrant.Client{Dir: e.StateDir(), Provider: e.Choice.Provider, Log: e.VagrantLog, Host: e.Host, Calls: &e.counts.vagrant}
 }
 
 // Event shows and logs one piece of news.
@@ -120,12 +131,17 @@ func (e *ProviderChangedError) Hint() string {
 const connectWithin = 3 * time.Minute
 
 func (e *Env) dialOptions() remote.DialOptions {
-	return remote.DialOptions{KnownHosts: filepath.Join(e.StateDir(), "known_hosts")}
+	return remote.DialOptions{KnownHosts: filepath.Join(e.StateDir(), "known_hosts"), Counter: &e.counts.ssh}
 }
 
-// Connect returns the open connection to a node; the first call dials.
+// Connect returns the open connection to a node; the first call dials. The
+// address at which the node answered last time comes first, since asking
+// Vagrant takes longer than all the rest.
 func (e *Env) Connect(ctx context.Context, n config.Node, say func(string)) (*remote.Conn, error) {
 	if c := e.Runner(n.Name); c != nil {
+		return c, nil
+	}
+	if c := e.redial(ctx, n); c != nil {
 		return c, nil
 	}
 	ep, err := e.Vagrant().Endpoint(ctx, n)
@@ -138,12 +154,55 @@ func (e *Env) Connect(ctx context.Context, n config.Node, say func(string)) (*re
 	return e.dial(ctx, n, ep, say)
 }
 
+func (e *Env) endpointFile(n config.Node) string {
+	return filepath.Join(e.StateDir(), "ssh", n.Name+".json")
+}
+
+// redial tries the address of last time, once; nil if that is not known or
+// not right any more. Another machine at that address is found out by its
+// host key.
+func (e *Env) redial(ctx context.Context, n config.Node) *remote.Conn {
+	data, err := os.ReadFile(e.endpointFile(n))
+	var ep remote.Endpoint
+	if err != nil || json.Unmarshal(data, &ep) != nil || ep.Name != n.Name {
+		return nil
+	}
+	ep.Role, ep.LabIP = string(n.Role), n.IP
+	c, err := remote.Dial(ctx, ep, e.dialOptions())
+	if err != nil {
+		if e.Log != nil {
+			e.Log.WithError(err).Debug("the address of last time does not serve; asking Vagrant")
+		}
+		return nil
+	}
+	e.keep(n, c)
+	return c
+}
+
+// remember notes where a node answered. That it cannot is no reason to fail.
+func (e *Env) remember(n config.Node, ep remote.Endpoint) {
+	data, err := json.Marshal(ep)
+	if have, rerr := os.ReadFile(e.endpointFile(n)); err == nil && rerr == nil && bytes.Equal(have, data) {
+		return
+	}
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(e.endpointFile(n)), 0o700)
+	}
+	if err == nil {
+		err = writeFile(e.endpointFile(n), data)
+	}
+	if err != nil && e.Log != nil {
+		e.Log.WithError(err).Warn("cannot note the node's address")
+	}
+}
+
 func (e *Env) dial(ctx context.Context, n config.Node, ep remote.Endpoint, say func(string)) (*remote.Conn, error) {
 	c, err := remote.DialWait(ctx, ep, e.dialOptions(), connectWithin, say)
 	if err != nil {
 		return nil, err
 	}
 	e.keep(n, c)
+	e.remember(n, ep)
 	return c, nil
 }
 

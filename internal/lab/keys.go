@@ -75,6 +75,9 @@ func (e *Env) connectOwn(ctx context.Context, n config.Node, say func(string)) (
 	if err != nil {
 		return false, err
 	}
+	if e.redial(ctx, n) != nil {
+		return false, nil
+	}
 	ep, err := e.Vagrant().Endpoint(ctx, n)
 	if err != nil {
 		return false, err
@@ -83,6 +86,7 @@ func (e *Env) connectOwn(ctx context.Context, n config.Node, say func(string)) (
 	c, err := remote.Dial(ctx, ep, e.dialOptions())
 	if err == nil {
 		e.keep(n, c)
+		e.remember(n, ep)
 		return false, nil
 	}
 	var refused *remote.AuthError

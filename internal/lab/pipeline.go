@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,9 @@ type Step struct {
 	Node string // "" for the lab as a whole
 	// After holds the keys (see Key) of the steps that must have succeeded.
 	After []string
+	// Waits says that the step of a node only waits for what is done
+	// elsewhere, so that it counts as no work (see Env.Parallel).
+	Waits bool
 	// Run does it. changed is false if nothing had to be done. say shows
 	// what it is doing or waiting for.
 	Run func(ctx context.Context, e *Env, say func(detail string)) (changed bool, err error)
@@ -62,10 +66,17 @@ func trimWord(text, word string) string {
 
 func (e *StepError) Unwrap() error { return e.Err }
 
+// defaultParallel is on how many nodes labctl works at a time. What they do
+// there is bounded by CPU and disk of the host that runs them all; so more gain
+// nothing, but each costs memory, and under emulation time limits run out.
+// Fewer would let a few nodes that hang hold up the others.
+const defaultParallel = 16
+
 // runSteps runs every step as soon as what it needs has succeeded, side by
-// side where nothing forbids it. A failure skips only what depends on it: the
-// other nodes go on, so that one run shows every problem and the next has less
-// to do. When ctx ends, no further step starts and ctx's error wins.
+// side where nothing forbids it, on e.Parallel nodes at most. A failure skips
+// only what depends on it: the other nodes go on, so that one run shows every
+// problem and the next has less to do. When ctx ends, no further step starts
+// and ctx's error wins.
 func runSteps(ctx context.Context, e *Env, steps []Step) error {
 	type outcome struct {
 		done chan struct{}
@@ -86,6 +97,9 @@ func runSteps(ctx context.Context, e *Env, steps []Step) error {
 	var (
 		wg   sync.WaitGroup
 		errs = make([]error, len(steps))
+		// A step takes a place only when it could begin, so none waits for
+		// another one while it holds it.
+		places = make(chan struct{}, cmp.Or(max(e.Parallel, 0), defaultParallel))
 	)
 	for i, s := range steps {
 		wg.Go(func() {
@@ -95,6 +109,13 @@ func runSteps(ctx context.Context, e *Env, steps []Step) error {
 			for _, a := range s.After {
 				<-outcomes[a].done
 				ready = ready && outcomes[a].ok
+			}
+			if ready && s.Node != "" && !s.Waits {
+				select {
+				case places <- struct{}{}:
+					defer func() { <-places }()
+				case <-ctx.Done():
+				}
 			}
 			if !ready || ctx.Err() != nil {
 				e.Event(ui.Event{Node: s.Node, Step: s.Name, State: ui.Skipped})
@@ -121,6 +142,7 @@ func runSteps(ctx context.Context, e *Env, steps []Step) error {
 		})
 	}
 	wg.Wait()
+	e.logCounts()
 	if ctx.Err() != nil {
 		// What failed because of the interruption is not news.
 		return context.Cause(ctx)

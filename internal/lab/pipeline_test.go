@@ -193,23 +193,23 @@ func TestCreateSteps(t *testing.T) {
 		managers, workers int
 		want              string
 	}{
-		{1, 0, "render <\n" + node("docker1") + "swarm init@docker1 < install docker@docker1\nverify < swarm init@docker1\n"},
+		{1, 0, "render <\n" + node("docker1") + "swarm init@docker1 < install docker@docker1\nverify < swarm init@docker1\nsnapshot < verify\n"},
 		{1, 2, "render <\n" + node("docker1") + node("docker2") + node("docker3") +
 			"swarm init@docker1 < install docker@docker1\n" +
 			"swarm join@docker2 < install docker@docker2, swarm init@docker1\n" +
 			"swarm join@docker3 < install docker@docker3, swarm init@docker1\n" +
-			"verify < swarm init@docker1, swarm join@docker2, swarm join@docker3\n"},
+			"verify < swarm init@docker1, swarm join@docker2, swarm join@docker3\nsnapshot < verify\n"},
 		{2, 1, "render <\n" + node("docker1") + node("docker2") + node("docker3") +
 			"swarm init@docker1 < install docker@docker1\n" +
 			"swarm join@docker2 < install docker@docker2, swarm init@docker1\n" +
 			"swarm join@docker3 < install docker@docker3, swarm join@docker2\n" +
-			"verify < swarm init@docker1, swarm join@docker2, swarm join@docker3\n"},
+			"verify < swarm init@docker1, swarm join@docker2, swarm join@docker3\nsnapshot < verify\n"},
 		{3, 1, "render <\n" + node("docker1") + node("docker2") + node("docker3") + node("docker4") +
 			"swarm init@docker1 < install docker@docker1\n" +
 			"swarm join@docker2 < install docker@docker2, swarm init@docker1\n" +
 			"swarm join@docker3 < install docker@docker3, swarm join@docker2\n" +
 			"swarm join@docker4 < install docker@docker4, swarm join@docker3\n" +
-			"verify < swarm init@docker1, swarm join@docker2, swarm join@docker3, swarm join@docker4\n"},
+			"verify < swarm init@docker1, swarm join@docker2, swarm join@docker3, swarm join@docker4\nsnapshot < verify\n"},
 	} {
 		var b strings.Builder
 		steps := createSteps(testLab(tt.managers, tt.workers))

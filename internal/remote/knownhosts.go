@@ -101,15 +101,9 @@ func (p pins) pin(node, addr string, key ssh.PublicKey) error {
 	if len(old) > 0 && old[len(old)-1] != '\n' {
 		line = "\n" + line // someone edited the file by hand
 	}
-	f, err := os.OpenFile(p.file, os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("known hosts: %w", err)
-	}
-	_, err = f.WriteString(line)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("known hosts: %w", err)
-	}
-	return nil
+	// Not appended: connections to other nodes read the file without the lock,
+	// and with many of them one sees half a line.
+	return replaceFile(p.file, append(old, line...))
 }
 
 // algorithms orders the host key algorithms so that a server with several

@@ -25,6 +25,8 @@ type DialOptions struct {
 	// Keepalive is the time between two probes of an open connection, which
 	// is closed when 3 of them stayed unanswered; 0 means 15 s.
 	Keepalive time.Duration
+	// Counter counts what the connection costs; nil: nobody does.
+	Counter *Counter
 }
 
 func (o DialOptions) withDefaults() DialOptions {
@@ -54,6 +56,7 @@ type Conn struct {
 	client *goph.Client
 	closed chan struct{} // closed when the connection is gone
 	slots  chan struct{} // holds one value for each running command
+	count  *Counter      // nil: nobody counts
 
 	mu  sync.Mutex
 	why string // why we gave the connection up
@@ -102,6 +105,7 @@ func Dial(ctx context.Context, ep Endpoint, o DialOptions) (*Conn, error) {
 	}
 	stopWatching := context.AfterFunc(attempt, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 
+	o.Counter.handshake()
 	var offered ssh.PublicKey
 	var keyErr error
 	var firstContact bool
@@ -138,6 +142,7 @@ func Dial(ctx context.Context, ep Endpoint, o DialOptions) (*Conn, error) {
 		},
 		closed: make(chan struct{}),
 		slots:  make(chan struct{}, maxCommands),
+		count:  o.Counter,
 	}
 	go func() {
 		_ = c.client.Wait()

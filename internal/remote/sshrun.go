@@ -48,6 +48,7 @@ func (c *Conn) run(ctx context.Context, cmd Command, grace time.Duration) (Resul
 	case <-ctx.Done():
 		return fail(interrupted(ctx))
 	}
+	c.count.command(line)
 	out := newTaps(cmd)
 	r, err := c.start(ctx, line, io.MultiReader(strings.NewReader(prelude), orEmpty(cmd.Stdin)), out)
 	if err == nil {
@@ -180,7 +181,7 @@ func (c *Conn) start(ctx context.Context, line string, stdin io.Reader, out *tap
 			return
 		}
 		r := &running{session: session, ended: make(chan end, 1), badStdin: make(chan error, 1)}
-		go r.feed(pipe, stdin)
+		go r.feed(pipe, stdin, c.count)
 		go func() { r.ended <- end{session.Wait()} }()
 		done <- started{r, nil}
 	}()
@@ -200,8 +201,8 @@ func (c *Conn) start(ctx context.Context, line string, stdin io.Reader, out *tap
 // feed copies standard input. That the program stopped reading is no error:
 // `head` does it too. That the caller's reader fails is one: the program must
 // not take half an input for a whole one, so its session is closed instead.
-func (r *running) feed(pipe io.WriteCloser, stdin io.Reader) {
-	src := &readErr{r: stdin}
+func (r *running) feed(pipe io.WriteCloser, stdin io.Reader, count *Counter) {
+	src := &readErr{r: stdin, count: count}
 	_, _ = io.Copy(pipe, src)
 	if src.err != nil {
 		r.badStdin <- fmt.Errorf("standard input: %w", src.err)
@@ -246,12 +247,14 @@ func (r *running) wait(ctx context.Context, grace time.Duration) error {
 
 // readErr remembers a reader's error, which io.Copy mixes with the writer's.
 type readErr struct {
-	r   io.Reader
-	err error
+	r     io.Reader
+	err   error
+	count *Counter
 }
 
 func (s *readErr) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
+	s.count.input(n)
 	if err != nil && err != io.EOF {
 		s.err = err
 	}

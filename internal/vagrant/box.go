@@ -48,6 +48,7 @@ func (c *Client) wait(ctx context.Context, name string, cmd interface {
 	Start() error
 	Wait() error
 }, process func() *os.Process, response *govagrant.ErrorResponse) error {
+	c.called()
 	if err := cmd.Start(); err != nil {
 		return &Error{Command: name, Cause: err}
 	}

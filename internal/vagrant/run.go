@@ -40,6 +40,7 @@ func (c *Client) ask(ctx context.Context, within time.Duration, late string, eac
 // labctl's process group, where a Ctrl-C reaches it twice, which Vagrant takes
 // for "exit without cleaning up".
 func (c *Client) run(ctx context.Context, log io.Writer, each func(message), args ...string) (failure string, err error) {
+	c.called()
 	cmd := exec.CommandContext(ctx, "vagrant", args...)
 	cmd.Dir = c.Dir
 	cmd.Env = append(os.Environ(), c.env()...)
@@ -73,6 +74,12 @@ func (c *Client) run(ctx context.Context, log io.Writer, each func(message), arg
 	_ = w.Close()
 	<-parsed
 	return said.String(), err
+}
+
+func (c *Client) called() {
+	if c.Calls != nil {
+		c.Calls.Add(1)
+	}
 }
 
 func (c *Client) queryTimeout() time.Duration {

@@ -187,6 +187,24 @@ func TestLab(t *testing.T) {
 		}
 	})
 
+	step("the first document of docs/scenarios.md runs, and stands the test", func(t *testing.T) {
+		page, err := os.ReadFile("../../docs/scenarios.md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(page), "\n````md\n")
+		doc, _, ok := strings.Cut(rest, "\n````\n")
+		if !ok {
+			t.Fatal("docs/scenarios.md shows no document")
+		}
+		l.write("first.md", doc+"\n")
+		r := l.ok(scenarioWithin, "scenario", "./first.md")
+		if want := "\nPASS: my-1 A first look: 1 of 1 checks held"; !strings.Contains(r.out, want) {
+			t.Errorf("no %q in\n%s", want, r.out)
+		}
+		l.ok(scenarioWithin, "scenario", "test", "./first.md")
+	})
+
 	step("a check that fails is exit code 3, and the cleanup runs", func(t *testing.T) {
 		doc, err := filepath.Abs("testdata/fails.md")
 		if err != nil {
@@ -206,6 +224,37 @@ func TestLab(t *testing.T) {
 		}
 	})
 
+	step("reset brings back the swarm of create in seconds", func(t *testing.T) {
+		mess := "docker network create -d overlay mess >/dev/null; docker service create -q --detach --no-resolve-image --name web --network mess --replicas 2 labctl/toolbox httpd -f >/dev/null"
+		l.ok(shortWithin, "exec", "docker1", "--", "sh", "-c", mess)
+		l.ok(shortWithin, "exec", "docker2", "--", "sudo", "sh", "-c", "systemctl stop docker.socket docker; iptables -I INPUT -p udp --dport 4789 -j DROP; touch /home/vagrant/mess")
+		r := l.ok(shortWithin, "reset")
+		if r.took > 30*time.Second {
+			t.Errorf("it took %v, want 30 s at most", r.took)
+		}
+		if st := l.status(); !st.Ready {
+			t.Errorf("not ready: %+v", st)
+		}
+		left := l.ok(shortWithin, "exec", "docker1", "--", "sh", "-c", "docker service ls -q; docker network ls -q -f name=mess")
+		left2 := l.ok(shortWithin, "exec", "docker2", "--", "sudo", "sh", "-c", "iptables -S INPUT; ls /home/vagrant")
+		if left.out != "" || left2.out != "-P INPUT ACCEPT\n" {
+			t.Errorf("left behind: %q, %q", left.out, left2.out)
+		}
+		now := l.ok(shortWithin, "exec", "@all", "--", "date", "+%s")
+		for _, m := range regexp.MustCompile(`docker\d: (\d+)`).FindAllStringSubmatch(now.out, -1) {
+			if at, _ := strconv.ParseInt(m[1], 10, 64); time.Since(time.Unix(at, 0)).Abs() > 10*time.Second {
+				t.Errorf("a clock is at %s, here it is %d", m[0], time.Now().Unix())
+			}
+		}
+		// The cleaning way, which other providers must be content with.
+		l.ok(shortWithin, "exec", "docker1", "--", "sh", "-c", mess)
+		l.ok(shortWithin, "reset", "--clean")
+		left = l.ok(shortWithin, "exec", "docker1", "--", "sh", "-c", "docker service ls -q; docker network ls -q -f name=mess")
+		if left.out != "" {
+			t.Errorf("left behind after --clean: %q", left.out)
+		}
+	})
+
 	step("ssh and exec pass output and exit code on", func(t *testing.T) {
 		r := l.run(shortWithin, nil, "ssh", "docker2", "--", "hostname; exit 7")
 		if r.out != "docker2\n" || r.code != 7 {
@@ -214,6 +263,13 @@ func TestLab(t *testing.T) {
 		r = l.run(shortWithin, nil, "exec", "@workers", "--", "sh", "-c", "hostname; exit 8")
 		if r.out != "docker2\n" || r.code != 8 {
 			t.Errorf("exec: %q, exit code %d", r.out, r.code)
+		}
+		shell := l.ok(shortWithin, "engine", "shell", "--", "bash", "-c", "exec 3<>/dev/tcp/192.168.33.11/22; head -c 4 <&3")
+		if shell.out != "SSH-" {
+			t.Errorf("port 22 of docker1 says %q to a shell of the host", shell.out)
+		}
+		if r := l.run(shortWithin, nil, "engine", "shell", "--", "sh", "-c", "exit 7"); r.code != 7 {
+			t.Errorf("exit code %d, want 7", r.code)
 		}
 	})
 

@@ -55,6 +55,17 @@ func find(ts *testscript.TestScript, name string) *started {
 	return v.(*started)
 }
 
+// scriptEnv is the script's environment, for what ts.Exec does not run.
+func scriptEnv(ts *testscript.TestScript) []string {
+	var env []string
+	for _, key := range []string{"PATH", "HOME", "WORK", "FAKE", "TMPDIR", "XDG_CACHE_HOME", "GOCOVERDIR", "GORACE"} {
+		if v := ts.Getenv(key); v != "" {
+			env = append(env, key+"="+v)
+		}
+	}
+	return env
+}
+
 // start NAME COMMAND...: runs it in the background, in a process group of its
 // own as a shell does it; its output goes to NAME.out and NAME.err.
 func start(ts *testscript.TestScript, neg bool, args []string) {
@@ -62,12 +73,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: start name command...")
 	}
 	name := args[0]
-	var env []string
-	for _, key := range []string{"PATH", "HOME", "WORK", "FAKE", "TMPDIR", "XDG_CACHE_HOME", "GOCOVERDIR", "GORACE"} {
-		if v := ts.Getenv(key); v != "" {
-			env = append(env, key+"="+v)
-		}
-	}
+	env := scriptEnv(ts)
 	s := &started{cmd: exec.Command(args[1], args[2:]...), ended: make(chan struct{})}
 	s.cmd.Dir, s.cmd.Env = ts.MkAbs("."), env
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

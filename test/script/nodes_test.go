@@ -32,8 +32,8 @@ var nodeScript string
 
 // The programs of a node: those that node.sh plays, and this machine's own.
 var (
-	played = strings.Fields("sh sudo docker systemctl apt-get apt-cache dpkg dpkg-query busybox hostname getent groupadd usermod id uname journalctl ip modprobe")
-	real   = strings.Fields("awk basename cat chmod cmp cp cut date df dirname env find flock grep gzip head ln mkdir mktemp mv readlink rm sed sha256sum sleep sort stat tail tar timeout tr true")
+	played = strings.Fields("sh sudo docker systemctl apt-get apt-cache dpkg dpkg-query busybox hostname getent groupadd usermod id uname journalctl ip modprobe date")
+	real   = strings.Fields("awk basename cat chmod cmp cp cut df dirname env find flock grep gzip head ln mkdir mktemp mv readlink rm sed sha256sum sleep sort stat tail tar timeout tr true")
 )
 
 // node is a machine that SSH reaches; Docker is not on it yet.
@@ -132,6 +132,8 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(swarm.Swarm{JoinTokens: swarm.JoinTokens{Worker: "SWMTKN-1-worker", Manager: "SWMTKN-1-manager"}})
 	case "/nodes":
 		reply(e.w.nodes)
+	case "/tasks":
+		reply([]swarm.Task{})
 	case "/swarm/init":
 		var req swarm.InitRequest
 		_ = json.Unmarshal(body, &req)
@@ -145,14 +147,31 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.w.nodes = slices.DeleteFunc(e.w.nodes, func(n swarm.Node) bool { return n.ID == e.info.NodeID })
 		e.info = swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive}
 	default:
-		for _, n := range e.w.nodes {
-			if path == "/nodes/"+n.ID {
+		for i, n := range e.w.nodes {
+			switch {
+			case path == "/nodes/"+n.ID && r.Method == http.MethodDelete:
+				e.w.nodes = slices.Delete(e.w.nodes, i, i+1)
+				return
+			case path == "/nodes/"+n.ID:
 				reply(n)
+				return
+			case path == "/nodes/"+n.ID+"/update":
+				e.changeNode(i, body)
 				return
 			}
 		}
 		w.WriteHeader(http.StatusNotFound)
 		reply(common.ErrorResponse{Message: "page not found"})
+	}
+}
+
+// changeNode takes a node's new spec; a demoted manager is none any more.
+func (e *fakeEngine) changeNode(i int, body []byte) {
+	n := &e.w.nodes[i]
+	_ = json.Unmarshal(body, &n.Spec)
+	if n.Spec.Role == swarm.NodeRoleWorker {
+		n.ManagerStatus = nil
+		e.w.engines[n.Description.Hostname].info.ControlAvailable = false
 	}
 }
 

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 			os.Exit(cli.Run(context.Background(), os.Args, cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 		},
 		"vagrant":    func() { os.Exit(fakeVagrant(os.Args[1:])) },
-		"VBoxManage": func() { fmt.Println("7.0.20r163906") },
+		"VBoxManage": func() { os.Exit(fakeVBoxManage(os.Args[1:])) },
 	})
 }
 
@@ -50,7 +50,7 @@ func TestScripts(t *testing.T) {
 			Setup:               setup,
 			Cmds: map[string]func(*testscript.TestScript, bool, []string){
 				"exits": exits, "start": start, "signal": sendSignal, "ended": ended,
-				"await": await, "normal": normal, "gone": gone,
+				"await": await, "normal": normal, "gone": gone, "crash": crash,
 			},
 			Condition: func(cond string) (bool, error) {
 				if cond == "hostnet" {
@@ -94,7 +94,7 @@ func setup(env *testscript.Env) error {
 		return fmt.Errorf("%T is no testing.TB", env.T())
 	}
 	fake := filepath.Join(env.WorkDir, ".fake")
-	for _, dir := range []string{filepath.Join(fake, "vm"), filepath.Join(env.WorkDir, ".home")} {
+	for _, dir := range []string{filepath.Join(fake, "vm"), filepath.Join(fake, "vbox"), filepath.Join(env.WorkDir, ".home")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}

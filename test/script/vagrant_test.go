@@ -56,6 +56,8 @@ func fakeVagrant(args []string) int {
 		return v.up(names)
 	case words[0] == "destroy":
 		return v.destroy()
+	case words[0] == "snapshot":
+		return v.snapshot(names)
 	default:
 		return v.fail("Vagrant::Errors::CLIInvalidUsage", "unknown command "+words[0])
 	}
@@ -200,11 +202,42 @@ func (v *vagrantRun) hang(names []string) int {
 	return 1
 }
 
+// snapshot keeps one list for all nodes, in the file snapshots.
+func (v *vagrantRun) snapshot(words []string) int {
+	data, _ := os.ReadFile(v.file("snapshots"))
+	have := strings.Fields(string(data))
+	switch words[0] {
+	case "list":
+		for _, node := range v.nodes() {
+			if len(have) == 0 {
+				v.say(node, "ui", "output", "==> "+node+": No snapshots have been taken yet!")
+				v.say(node, "ui", "detail", "    "+node+": You can take a snapshot using `vagrant snapshot save`. Note that\n    "+node+": not all providers support this yet.")
+				continue
+			}
+			v.say(node, "ui", "output", "==> "+node+": ")
+			for _, name := range have {
+				v.say(node, "ui", "detail", name)
+			}
+		}
+		return 0
+	case "save":
+		have = append(slices.DeleteFunc(have, func(s string) bool { return s == words[1] }), words[1])
+	case "delete":
+		have = slices.DeleteFunc(have, func(s string) bool { return s == words[1] })
+	case "restore":
+		if !slices.Contains(have, words[1]) {
+			return v.fail("Vagrant::Errors::SnapshotNotFound", "The snapshot name `"+words[1]+"` was not found for the\nvirtual machine.")
+		}
+	}
+	_ = os.WriteFile(v.file("snapshots"), []byte(strings.Join(have, "\n")+"\n"), 0o644)
+	return 0
+}
+
 func (v *vagrantRun) destroy() int {
 	for _, name := range v.nodes() {
 		_ = os.Remove(v.file("vm/" + name))
 		v.say(name, "ui", "info", "==> "+name+": Destroying VM and associated drives...")
+		_ = os.RemoveAll(filepath.Join(os.Getenv("VAGRANT_DOTFILE_PATH"), "machines", name))
 	}
-	_ = os.RemoveAll(filepath.Join(os.Getenv("VAGRANT_DOTFILE_PATH"), "machines"))
 	return 0
 }

@@ -31,12 +31,6 @@ sed -i -E '/pam_(motd|mail)\.so/d' "$root/etc/pam.d/sshd"
 # An account without a password must still be open for keys.
 chroot "$root" usermod -p '*' vagrant
 
-# What has to differ between machines is made at the first start.
-rm -f "$root"/etc/ssh/ssh_host_* "$root/var/lib/dbus/machine-id" \
-	"$root/var/lib/systemd/random-seed"
-: >"$root/etc/machine-id"
-
-rm -rf "$root"/var/log/*.log "$root"/var/log/apt "$root"/var/cache/debconf/*-old \
-	"$root"/var/lib/dpkg/*-old "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*
-mkdir -p "$root/var/log/journal" "$root/var/lib/apt/lists/partial" \
-	"$root/var/cache/apt/archives/partial"
+# shellcheck source=/dev/null
+. "${0%/*}/unname.sh"
+unname "$root"

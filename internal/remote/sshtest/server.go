@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -44,6 +45,10 @@ type Options struct {
 	// Socket says which socket of this machine stands for one of the node's;
 	// nil takes the node's path as it is.
 	Socket func(path string) string
+	// Exec runs the commands in place of this machine's sh, and returns their
+	// exit codes; nil: sh does. It is for many servers at once, where two
+	// hundred shells would be the test's own bottleneck.
+	Exec func(line string, stdin io.Reader, stdout, stderr io.Writer) int
 }
 
 // Server is a running server.
@@ -58,10 +63,12 @@ type Server struct {
 	config *ssh.ServerConfig
 	lis    net.Listener
 
-	mu       sync.Mutex
-	commands []string
-	conns    []net.Conn
-	wg       sync.WaitGroup
+	mu         sync.Mutex
+	commands   []string
+	handshakes int
+	received   atomic.Int64
+	conns      []net.Conn
+	wg         sync.WaitGroup
 }
 
 // Start starts a server that ends with the test.
@@ -139,6 +146,30 @@ func (s *Server) Commands() []string {
 	return append([]string(nil), s.commands...)
 }
 
+// Handshakes returns how many connections were made so far, those included
+// that never got beyond the handshake.
+func (s *Server) Handshakes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.handshakes
+}
+
+// Received returns how many bytes came so far as command lines and standard
+// input of commands.
+func (s *Server) Received() int64 { return s.received.Load() }
+
+// counted is a reader whose bytes are received ones.
+type counted struct {
+	io.Reader
+	s *Server
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.s.received.Add(int64(n))
+	return n, err
+}
+
 // Drop cuts every open connection, as a power failure does.
 func (s *Server) Drop() {
 	s.mu.Lock()
@@ -165,6 +196,7 @@ func (s *Server) serve() {
 		}
 		s.mu.Lock()
 		s.conns = append(s.conns, c)
+		s.handshakes++
 		s.mu.Unlock()
 		if !s.opts.Silent {
 			go s.talk(c)
@@ -256,7 +288,9 @@ func (s *Server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 	for {
 		select {
 		case state := <-ended:
-			report(ch, state)
+			if state != nil {
+				report(ch, state)
+			}
 			return
 		case req, ok := <-reqs:
 			if !ok {
@@ -271,8 +305,17 @@ func (s *Server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 			case "exec":
 				s.mu.Lock()
 				s.commands = append(s.commands, text.Value)
+				s.received.Add(int64(len(text.Value)))
 				s.mu.Unlock()
-				cmd = command(text.Value, ch, s.opts.Env)
+				if s.opts.Exec != nil {
+					_ = req.Reply(true, nil)
+					go func() {
+						reportCode(ch, s.opts.Exec(text.Value, counted{ch, s}, ch, ch.Stderr()))
+						ended <- nil
+					}()
+					continue
+				}
+				cmd = command(text.Value, counted{ch, s}, ch, s.opts.Env)
 				err := cmd.Start()
 				_ = req.Reply(err == nil, nil)
 				if err != nil {
@@ -312,10 +355,14 @@ func report(ch ssh.Channel, state *os.ProcessState) {
 		}
 		return
 	}
-	_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(state.ExitCode())}))
+	reportCode(ch, state.ExitCode())
 }
 
-func command(line string, ch ssh.Channel, env []string) *exec.Cmd {
+func reportCode(ch ssh.Channel, code int) {
+	_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(code)}))
+}
+
+func command(line string, stdin io.Reader, ch ssh.Channel, env []string) *exec.Cmd {
 	cmd := exec.Command("sh", "-c", line)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if cmd.Env = env; env == nil {
@@ -324,7 +371,7 @@ func command(line string, ch ssh.Channel, env []string) *exec.Cmd {
 	cmd.Stdout, cmd.Stderr = ch, ch.Stderr()
 	if in, err := cmd.StdinPipe(); err == nil { // so that Wait does not wait for it
 		go func() {
-			_, _ = io.Copy(in, ch)
+			_, _ = io.Copy(in, stdin)
 			_ = in.Close()
 		}()
 	}

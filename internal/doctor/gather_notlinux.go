@@ -1,0 +1,6 @@
+//go:build !linux
+
+package doctor
+
+// badFileSystem knows the file systems of Linux alone.
+func badFileSystem(string) string { return "" }

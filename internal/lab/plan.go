@@ -1,0 +1,276 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"labctl/internal/config"
+)
+
+// MadeNode is what a node's VM was made with.
+type MadeNode struct {
+	Name     string      `json:"name"`
+	Role     config.Role `json:"role"`
+	IP       netip.Addr  `json:"ip"`
+	CPUs     int         `json:"cpus"`
+	MemoryMB int         `json:"memory"`        // MiB
+	Box      string      `json:"box,omitempty"` // name and version in lab.toml; "" for the provider's default
+}
+
+func made(l *config.Lab, n config.Node) MadeNode {
+	return MadeNode{n.Name, n.Role, n.IP, n.CPUs, n.MemoryMB, strings.TrimSpace(l.Box.Name + " " + l.Box.Version)}
+}
+
+func (m MadeNode) node() config.Node {
+	return config.Node{Name: m.Name, Role: m.Role, IP: m.IP, CPUs: m.CPUs, MemoryMB: m.MemoryMB}
+}
+
+// Change is one difference between the lab that stands and lab.toml.
+type Change struct {
+	Node   string // "" for the lab as a whole
+	Text   string
+	Remedy string
+	// Stops says that create cannot go on with it.
+	Stops bool
+}
+
+// Error lets a change be the reason why create does not go on.
+func (c *Change) Error() string { return c.Text }
+
+// Hint returns the remedy.
+func (c *Change) Hint() string { return c.Remedy }
+
+// standing returns what is known of every VM that Vagrant knows, in the order
+// in which they were made; what an older labctl has made counts as lab.toml
+// has it, and with its name alone if lab.toml does not have it.
+func (e *Env) standing() []MadeNode {
+	ids, _ := filepath.Glob(filepath.Join(e.StateDir(), ".vagrant", "machines", "*", "*", "id"))
+	var out []MadeNode
+	known := func(name string) bool {
+		return slices.ContainsFunc(out, func(m MadeNode) bool { return m.Name == name })
+	}
+	has := map[string]bool{}
+	for _, id := range ids {
+		has[filepath.Base(filepath.Dir(filepath.Dir(id)))] = true
+	}
+	for _, m := range e.State.Nodes {
+		if has[m.Name] && !known(m.Name) {
+			out = append(out, m)
+		}
+	}
+	for _, n := range e.Lab.Nodes {
+		if has[n.Name] && !known(n.Name) {
+			out = append(out, made(e.Lab, n))
+		}
+	}
+	for _, id := range ids {
+		if name := filepath.Base(filepath.Dir(filepath.Dir(id))); !known(name) {
+			out = append(out, MadeNode{Name: name})
+		}
+	}
+	return out
+}
+
+// gone returns the nodes that stand and that lab.toml does not name.
+func (e *Env) gone() []MadeNode {
+	return slices.DeleteFunc(e.standing(), func(m MadeNode) bool {
+		_, named := e.Lab.Node(m.Name)
+		return named
+	})
+}
+
+// knownNodes are the names of lab.toml's nodes that have a VM.
+func (e *Env) knownNodes() []string {
+	var out []string
+	for _, m := range e.standing() {
+		if _, named := e.Lab.Node(m.Name); named {
+			out = append(out, m.Name)
+		}
+	}
+	return out
+}
+
+// Changes tells how lab.toml differs from the lab that stands; nothing if none
+// does. New nodes are no difference: create makes them. prune says that nodes
+// which lab.toml does not name shall go.
+func (e *Env) Changes(prune bool) []Change {
+	stand := e.standing()
+	if len(stand) == 0 {
+		return nil
+	}
+	return changes(e.State.Lab, e.State.Subnet, stand, e.Lab, prune)
+}
+
+// anew is how one node is made anew, without the others.
+func anew(name string) string {
+	return fmt.Sprintf("to make it anew: take %s out of lab.toml, `labctl create --prune`, put it back, `labctl create`; or `labctl destroy` and `labctl create` for the whole lab", name)
+}
+
+// changes compares what stands with lab.toml. It is pure.
+func changes(name string, subnet netip.Prefix, stand []MadeNode, l *config.Lab, prune bool) []Change {
+	var out []Change
+	add := func(node string, stops bool, remedy, format string, args ...any) {
+		out = append(out, Change{Node: node, Stops: stops, Remedy: remedy, Text: fmt.Sprintf(format, args...)})
+	}
+	const back = "set it back, or `labctl destroy`, then `labctl create`"
+	if name != "" && name != l.Name {
+		add("", true, back, "lab.toml: name is %q, but the lab that stands here is %q", l.Name, name)
+	}
+	if subnet.IsValid() && subnet != l.Subnet {
+		add("", true, back, "lab.toml: subnet is %s, but the lab that stands here has %s", l.Subnet, subnet)
+		return out // every address differs, too
+	}
+	box := strings.TrimSpace(l.Box.Name + " " + l.Box.Version)
+	leader := l.Managers()[0]
+	led, managers := false, []string{}
+	for _, m := range stand {
+		if m.Role == config.Manager {
+			managers = append(managers, m.Name)
+			led = led || m.Name == leader.Name
+		}
+		n, named := l.Node(m.Name)
+		if !named {
+			taken := slices.IndexFunc(l.Nodes, func(n config.Node) bool { return m.IP.IsValid() && n.IP == m.IP })
+			switch {
+			case taken >= 0 && !prune:
+				add(m.Name, true, "`labctl create --prune` removes "+m.Name+" first, or give "+l.Nodes[taken].Name+" another address",
+					"%s shall have %s, which %s has; it stands, though lab.toml does not name it", l.Nodes[taken].Name, m.IP, m.Name)
+			case !prune:
+				add(m.Name, false, "`labctl create --prune` removes it", "%s stands, but lab.toml does not name it: it stays as it is", m.Name)
+			}
+			continue
+		}
+		if m.IP.IsValid() && m.IP != n.IP {
+			add(n.Name, true, "set it back; "+anew(n.Name), "%s stands with the address %s, lab.toml says %s", n.Name, m.IP, n.IP)
+		}
+		differs := func(what string, is, want any) {
+			add(n.Name, false, anew(n.Name), "%s stands with %s %v, lab.toml says %v: it keeps what it has", n.Name, what, is, want)
+		}
+		if m.CPUs != 0 && m.CPUs != n.CPUs {
+			differs("cpus", m.CPUs, n.CPUs)
+		}
+		if m.MemoryMB != 0 && m.MemoryMB != n.MemoryMB {
+			differs("memory", m.MemoryMB, n.MemoryMB)
+		}
+		if m.Box != box {
+			differs("box", word(m.Box), word(box))
+		}
+		if m.Role != "" && m.Role != n.Role {
+			add(n.Name, false, "", "%s is a %s and becomes a %s", n.Name, m.Role, n.Role)
+		}
+	}
+	if len(managers) > 0 && !led {
+		// Any other node would form a swarm of its own.
+		add(leader.Name, true, fmt.Sprintf("list one of %s as the first manager; or `labctl destroy`, then `labctl create`", strings.Join(managers, ", ")),
+			"%s is the first manager of lab.toml, but no manager of the swarm that stands", leader.Name)
+	}
+	return out
+}
+
+func word(s string) string {
+	if s == "" {
+		return "(the default)"
+	}
+	return s
+}
+
+// noteNodes writes down what VMs that do not exist yet are going to be made
+// with, and what those that exist were made with.
+func (e *Env) noteNodes() bool {
+	before := append([]MadeNode{}, e.State.Nodes...)
+	name, subnet := e.State.Lab, e.State.Subnet
+	stand := e.standing()
+	nodes := stand
+	for _, n := range e.Lab.Nodes {
+		if !slices.ContainsFunc(stand, func(m MadeNode) bool { return m.Name == n.Name }) {
+			nodes = append(nodes, made(e.Lab, n))
+		}
+	}
+	e.State.Lab, e.State.Subnet, e.State.Nodes = e.Lab.Name, e.Lab.Subnet, nodes
+	return name != e.State.Lab || subnet != e.State.Subnet || !slices.Equal(before, nodes)
+}
+
+// noteRoles writes down the roles that create has given to nodes.
+func (e *Env) noteRoles() error {
+	changed := false
+	for i, m := range e.State.Nodes {
+		if n, ok := e.Lab.Node(m.Name); ok && n.Role != m.Role {
+			e.State.Nodes[i].Role, changed = n.Role, true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return e.State.Save()
+}
+
+// Apply makes of the lab that stands the one that lab.toml describes: Create,
+// and with prune the removal of nodes that it does not name. Those whose
+// address is wanted by a new node go first.
+func (e *Env) Apply(ctx context.Context, prune bool) error {
+	if prune && slices.ContainsFunc(e.gone(), func(m MadeNode) bool {
+		return slices.ContainsFunc(e.Lab.Nodes, func(n config.Node) bool { return n.IP == m.IP })
+	}) {
+		if err := e.Prune(ctx); err != nil {
+			return err
+		}
+	}
+	if err := e.Create(ctx); err != nil {
+		return err
+	}
+	if prune {
+		if err := e.Prune(ctx); err != nil {
+			return err
+		}
+	}
+	return e.noteRoles()
+}
+
+// Remembered returns the lab as it was made, for a lab.toml that is gone or
+// cannot be read; false if this labctl's state does not say.
+func (s *State) Remembered() (*config.Lab, bool) {
+	if s.Lab == "" || len(s.Nodes) == 0 || !s.Subnet.IsValid() {
+		return nil, false
+	}
+	l := config.Default()
+	l.Name, l.Subnet, l.Nodes = s.Lab, s.Subnet, nil
+	if s.Provider != "" {
+		l.Provider = s.Provider
+	}
+	for _, m := range s.Nodes {
+		l.Nodes = append(l.Nodes, m.node())
+	}
+	return l, true
+}
+
+// AsMade is the lab with all the nodes that stand, named in lab.toml or not,
+// under the name that their VMs have.
+func (e *Env) AsMade() *config.Lab {
+	l := *e.Lab
+	l.Nodes = slices.Clone(l.Nodes)
+	if e.State.Lab != "" {
+		l.Name = e.State.Lab
+	}
+	if e.State.Subnet.IsValid() {
+		l.Subnet = e.State.Subnet
+	}
+	for _, m := range e.standing() {
+		if _, ok := l.Node(m.Name); !ok {
+			l.Nodes = append(l.Nodes, m.node())
+		}
+	}
+	return &l
+}
+
+// forgetNode drops what is noted of a node whose VM is gone.
+func (e *Env) forgetNode(name string) error {
+	e.State.Nodes = slices.DeleteFunc(e.State.Nodes, func(m MadeNode) bool { return m.Name == name })
+	_ = os.Remove(e.endpointFile(config.Node{Name: name}))
+	_ = os.RemoveAll(filepath.Join(e.StateDir(), ".vagrant", "machines", name))
+	return e.State.Save()
+}

@@ -1,0 +1,123 @@
+package vagrant
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"labctl/internal/config"
+	"labctl/internal/remote"
+)
+
+// virshTimeout bounds a question to libvirt, which answers in a tenth of a
+// second when the host is idle.
+const virshTimeout = time.Minute
+
+// direct says whether libvirt is asked about VMs that exist, instead of
+// Vagrant, which needs more than a second to start.
+func (c *Client) direct() bool {
+	return c.Host != nil && (c.Provider == config.Libvirt || c.Provider == config.Embedded)
+}
+
+// domain returns the UUID that Vagrant noted for a node, "" if it has none.
+func (c *Client) domain(node string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(c.Dir, ".vagrant", "machines", node, "libvirt", "id"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return strings.TrimSpace(string(data)), err
+}
+
+// domains returns the UUIDs of nodes that must all be there.
+func (c *Client) domains(nodes []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, n := range nodes {
+		id, err := c.domain(n)
+		if err != nil {
+			return nil, err
+		}
+		if id == "" {
+			return nil, &NoVMError{Node: n}
+		}
+		out[n] = id
+	}
+	return out, nil
+}
+
+// NoVMError is a node without a VM, where one is needed.
+type NoVMError struct{ Node string }
+
+func (e *NoVMError) Error() string { return e.Node + ": there is no VM" }
+
+// Hint says how to make it.
+func (e *NoVMError) Hint() string { return "`labctl create` makes the VMs that are missing" }
+
+func (c *Client) virsh(ctx context.Context, node string, args ...string) (string, error) {
+	return c.within(ctx, virshTimeout, node, args...)
+}
+
+// long is virsh for what copies a VM's memory.
+func (c *Client) long(ctx context.Context, node string, args ...string) (string, error) {
+	return c.within(ctx, snapshotTimeout, node, args...)
+}
+
+func (c *Client) within(ctx context.Context, d time.Duration, node string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	res, err := remote.Check(ctx, c.Host, node, remote.Command{Argv: append([]string{"virsh", "-q", "-c", "qemu:///system"}, args...)})
+	return strings.TrimSpace(res.Stdout), err
+}
+
+// domainStates asks libvirt for the state of every VM that Vagrant noted. One
+// that is gone behind Vagrant's back is NotCreated.
+func (c *Client) domainStates(ctx context.Context) (map[string]State, error) {
+	ids, err := filepath.Glob(filepath.Join(c.Dir, ".vagrant", "machines", "*", "libvirt", "id"))
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	known, err := c.virsh(ctx, "host", "list", "--all", "--uuid")
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]State{}
+	for _, file := range ids {
+		node := filepath.Base(filepath.Dir(filepath.Dir(file)))
+		id, err := c.domain(node)
+		if err != nil {
+			return nil, err
+		}
+		if id == "" || !strings.Contains("\n"+known+"\n", "\n"+id+"\n") {
+			out[node] = NotCreated
+			continue
+		}
+		word, err := c.virsh(ctx, node, "domstate", id)
+		if err != nil {
+			return nil, err
+		}
+		switch word {
+		case "shut off":
+			out[node] = PowerOff
+		default:
+			out[node] = State(word) // "running", "paused", "crashed", …
+		}
+	}
+	return out, nil
+}
+
+// each runs f for every node, side by side, and joins what went wrong.
+func each(nodes []string, f func(node string) error) error {
+	errs := make([]error, len(nodes))
+	var wg sync.WaitGroup
+	for i, n := range nodes {
+		wg.Go(func() {
+			errs[i] = f(n)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
