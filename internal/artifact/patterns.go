@@ -57,7 +57,8 @@ var patterns = []pattern{
 	{[]string{"proxy"}, lazy(`(?i)((?:https?|ftp|all)[_-]?proxy\\*["']?[ \t]*[:=][ \t]*\\*["']?[^\s"'@/:\\]+:)[^\s"'@\\/][^\s"'@\\]*@`), "${1}" + redacted + "@"},
 
 	// HTTP headers, as curl, Go and JSON show them, and their values alone.
-	{[]string{"authorization", "x-registry-"}, lazy(`(?i)((?:authorization|x-registry-auth|x-registry-config)\\*["']?[ \t]*[:=][ \t]*(?:\[\s*\\*["']|\\*["']?))[^"'\\\s\]][^"'\\\r\n]*`), "${1}" + redacted},
+	// Behind a key in quotes the value has quotes, too: null is none.
+	{[]string{"authorization", "x-registry-"}, lazy(`(?i)((?:authorization|x-registry-auth|x-registry-config)(?:\\*["'][ \t]*[:=][ \t]*(?:\[\s*)?\\*["']|[ \t]*[:=][ \t]*(?:\[\s*\\*["']|\\*["']?)))[^"'\\\s\]][^"'\\\r\n]*`), "${1}" + redacted},
 	// A word of small letters alone is English.
 	{[]string{"basic ", "bearer "}, lazy(`\b((?i:basic|bearer) +)([A-Za-z0-9+/._~-]*[A-Z0-9+/=][A-Za-z0-9+/._~-]{12,}=*|[A-Za-z0-9+/._~-]{12,}[A-Z0-9+/=][A-Za-z0-9+/._~-]*=*)`), "${1}" + redacted},
 	{[]string{"eyj"}, lazy(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*`), redacted},

@@ -49,6 +49,7 @@ func TestRedact(t *testing.T) {
 		{"header", "> Authorization: Bearer abc.def\r\n> Host: h\n", "> Authorization: [redacted]\r\n> Host: h\n"},
 		{"header, no value", "Authorization: \n Volume: local\n", "Authorization: \n Volume: local\n"},
 		{"header in JSON", `{"Authorization":["Basic YTpi"],"x":1}`, `{"Authorization":["[redacted]"],"x":1}`},
+		{"no header in JSON", `{"Authorization": null, "Log": ["x"]}`, `{"Authorization": null, "Log": ["x"]}`},
 		{"header in Go", "map[Authorization:[Basic YTpi] Host:[h]]", "map[Authorization:[redacted]"},
 		{"proxy header", "proxy-authorization=Basic YTpi", "proxy-authorization=[redacted]"},
 		{"registry header", `-H "X-Registry-Auth: eyJ1c2VyIjo="`, `-H "X-Registry-Auth: [redacted]"`},

@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 	"labctl/internal/config"
 	"labctl/internal/diagnose"
 	"labctl/internal/lab"
+	"labctl/internal/ui"
 )
 
 func (a *app) diagnoseCommand() *cobra.Command {
@@ -30,8 +34,9 @@ func (a *app) diagnoseCommand() *cobra.Command {
 	return cmd
 }
 
-// diagnose takes no lock: it only reads, and a scenario that runs calls it.
-func (a *app) diagnose(ctx context.Context, asJSON bool) error {
+// diagnose takes no lock: it only reads, and a scenario that runs calls it. In
+// a scenario's block it leaves no evidence of its own: the scenario does.
+func (a *app) diagnose(ctx context.Context, asJSON bool) (err error) {
 	e, err := a.attach(ctx)
 	if err != nil {
 		return err
@@ -40,25 +45,63 @@ func (a *app) diagnose(ctx context.Context, asJSON bool) error {
 	if e.State.Provider == "" {
 		return &errNoLab{e.Dir}
 	}
+	var s *session
+	out := a.streams.Out
+	if os.Getenv("LAB_FILE") == "" {
+		if s, err = a.begin(e, "diagnose", true); err != nil {
+			return err
+		}
+		out = ui.Above(s.ui, out)
+		if a.outside(e) {
+			s.unreachable = errEngineOff{}
+		}
+		defer func() {
+			// What was found is told already; here the code only says so.
+			if ended := s.end(ctx, err, true); !errors.As(ended, new(exitError)) {
+				err = ended
+			}
+		}()
+	}
 	facts, found, err := diagnoseLab(ctx, e)
 	if err != nil {
 		return err
 	}
-	if asJSON {
-		if found == nil {
-			found = []diagnose.Finding{}
+	if s != nil {
+		if err := s.keepFindings(facts, found); err != nil {
+			return err
 		}
-		err = a.printJSON(struct {
-			Findings []diagnose.Finding `json:"findings"`
-			Facts    diagnose.Facts     `json:"facts"`
-		}{found, facts})
+	}
+	if asJSON {
+		_, err = out.Write(findingsJSON(facts, found))
 	} else {
-		err = diagnose.WriteText(a.streams.Out, facts, found)
+		err = diagnose.WriteText(out, facts, found)
 	}
 	if err == nil && len(found) > 0 {
 		return exitError(exitFailed)
 	}
 	return err
+}
+
+// findingsJSON is what diagnose prints and keeps for programs.
+func findingsJSON(facts diagnose.Facts, found []diagnose.Finding) []byte {
+	if found == nil {
+		found = []diagnose.Finding{}
+	}
+	// Nothing in it can fail to be written as JSON.
+	data, _ := json.MarshalIndent(struct {
+		Findings []diagnose.Finding `json:"findings"`
+		Facts    diagnose.Facts     `json:"facts"`
+	}{found, facts}, "", "  ")
+	return append(data, '\n')
+}
+
+// keepFindings writes the findings to the run's folder.
+func (s *session) keepFindings(facts diagnose.Facts, found []diagnose.Finding) error {
+	var text bytes.Buffer
+	if err := diagnose.WriteText(&text, facts, found); err != nil {
+		return err
+	}
+	return errors.Join(s.run.Write("diagnose.json", findingsJSON(facts, found)), s.run.Write("diagnose.txt", text.Bytes()))
 }
 
 // diagnoseLab connects to the nodes as far as that is possible, asks, and
@@ -106,9 +149,16 @@ func diagnoseTarget(ctx context.Context, e *lab.Env, n config.Node) diagnose.Tar
 // likelyCause adds to a failed scenario what diagnose makes of the lab as the
 // failure left it: call it before the cleanups' traces are gone, or after the
 // run for what is wrong with the nodes themselves. It never fails the caller.
-func likelyCause(ctx context.Context, e *lab.Env, w io.Writer) {
-	facts, found, err := diagnoseLab(ctx, e)
-	if err != nil || len(found) == 0 {
+func (s *session) likelyCause(ctx context.Context, w io.Writer) {
+	facts, found, err := diagnoseLab(ctx, s.e)
+	if err != nil {
+		s.run.Missing("diagnose.json", err.Error())
+		return
+	}
+	if err := s.keepFindings(facts, found); err != nil {
+		s.run.Missing("diagnose.json", err.Error())
+	}
+	if len(found) == 0 {
 		return
 	}
 	_, _ = fmt.Fprintln(w, "what diagnose thinks is the cause:")

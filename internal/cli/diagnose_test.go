@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"labctl/internal/diagnose"
@@ -31,7 +33,8 @@ func diagnoseIn(t *testing.T, state string, args ...string) (code int, stdout, s
 	}
 	var out, errs bytes.Buffer
 	code = Run(t.Context(), append([]string{"labctl", "--config", toml, "diagnose"}, args...), Streams{In: &bytes.Buffer{}, Out: &out, Err: &errs})
-	return code, out.String(), string(bytes.ReplaceAll(errs.Bytes(), []byte(dir), []byte("DIR")))
+	told := strings.ReplaceAll(errs.String(), dir, "DIR")
+	return code, out.String(), regexp.MustCompile(`\d{8}T\d{6}Z`).ReplaceAllString(told, "TIME")
 }
 
 func TestDiagnoseWithoutALab(t *testing.T) {
@@ -65,9 +68,17 @@ error: node-unreachable
 	if diff := cmp.Diff(want, stdout); diff != "" {
 		t.Errorf("text (-want +got):\n%s", diff)
 	}
-	if code != exitFailed || stderr != "" {
+	const evidence = "evidence: DIR/artifacts/TIME-diagnose\nreport: DIR/artifacts/TIME-diagnose/report.html\n"
+	if code != exitFailed || stderr != evidence {
 		t.Errorf("exit code %d, stderr %q", code, stderr)
 	}
+
+	// In a scenario's block the scenario keeps the evidence.
+	t.Setenv("LAB_FILE", "lab.toml")
+	if code, inside, stderr := diagnoseIn(t, off); code != exitFailed || inside != want || stderr != "" {
+		t.Errorf("in a scenario: exit code %d, stdout %q, stderr %q", code, inside, stderr)
+	}
+	t.Setenv("LAB_FILE", "")
 
 	code, stdout, stderr = diagnoseIn(t, off, "--json")
 	var got struct {
@@ -77,7 +88,7 @@ error: node-unreachable
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
 		t.Fatal(err)
 	}
-	if code != exitFailed || stderr != "" || len(got.Findings) != 2 || got.Findings[1].Nodes[0] != "docker2" || len(got.Facts.Nodes) != 2 {
+	if code != exitFailed || stderr != evidence || len(got.Findings) != 2 || got.Findings[1].Nodes[0] != "docker2" || len(got.Facts.Nodes) != 2 {
 		t.Errorf("exit code %d, stderr %q, findings %+v", code, stderr, got.Findings)
 	}
 }

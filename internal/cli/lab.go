@@ -112,7 +112,7 @@ func (a *app) create(ctx context.Context, force, prune bool, bootTimeout time.Du
 	}
 	defer func() {
 		if s != nil {
-			err = s.end(ctx, err, false)
+			err = s.end(ctx, err, true)
 		}
 	}()
 	if !inside {

@@ -151,7 +151,7 @@ func (st *stage) run(ctx context.Context, doc *document, f scenarioFlags) (out o
 		st.e.Event(ui.Event{Step: "diagnose", State: ui.Started})
 		ctx, cancel := context.WithTimeout(ctx, causeWithin)
 		defer cancel()
-		likelyCause(ctx, st.e, &cause)
+		s.likelyCause(ctx, &cause)
 		st.e.Event(ui.Event{Step: "diagnose", State: ui.Done})
 	}
 	r, err := scenario.Run(ctx, doc.d, o)

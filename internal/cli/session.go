@@ -15,6 +15,7 @@ import (
 
 	"labctl/internal/artifact"
 	"labctl/internal/lab"
+	"labctl/internal/report"
 	"labctl/internal/ui"
 )
 
@@ -147,6 +148,7 @@ func (s *session) end(ctx context.Context, err error, collect bool) error {
 		s.collectHost(err)
 	}
 	s.ui.Close()
+	s.e.LogCounts()
 	if err != nil && s.e.Log != nil {
 		s.e.Log.WithError(err).Error("failed")
 	}
@@ -158,6 +160,12 @@ func (s *session) end(ctx context.Context, err error, collect bool) error {
 		err = errors.Join(err, fmt.Errorf("artifacts: %w", cerr))
 	}
 	_, _ = fmt.Fprintf(s.a.streams.Err, "evidence: %s\n", shortPath(s.run.Dir()))
+	if rerr := report.Write(s.run.Dir()); rerr != nil {
+		// The evidence is there, and `labctl report` can try again.
+		_, _ = fmt.Fprintf(s.a.streams.Err, "warning: no report: %v\n", rerr)
+	} else {
+		_, _ = fmt.Fprintf(s.a.streams.Err, "report: %s\n", filepath.Join(shortPath(s.run.Dir()), "report.html"))
+	}
 	return err
 }
 

@@ -53,7 +53,7 @@ func (a *app) waited(cmd *cobra.Command, args []string, within time.Duration, ru
 	}
 	deadline := time.Now().Add(within)
 	for {
-		left := max(0, time.Until(deadline)).Round(time.Second)
+		left := max(0, time.Until(deadline)).Round(100 * time.Millisecond)
 		err := lab.AwaitFree(cmd.Context(), filepath.Join(dir, ".labctl"), time.Until(deadline), func(reason string) {
 			_, _ = fmt.Fprintf(a.streams.Err, "waiting, at most %v: %s\n", left, reason)
 		})

@@ -16,7 +16,11 @@ func Judge(f Facts) []Finding {
 		if i < 0 {
 			return false
 		}
-		out = append(out, found(check, Warning, "", "could not be checked: %s", f.Missed[i].Reason))
+		remedy := ""
+		if check == "kvm" { // most likely it hangs
+			remedy = "`labctl create` tries longer, and takes software emulation if KVM does not work"
+		}
+		out = append(out, found(check, Warning, remedy, "could not be checked: %s", f.Missed[i].Reason))
 		return true
 	}
 	run := func(check string, judge func(*Facts) []Finding) {
@@ -44,6 +48,7 @@ func Judge(f Facts) []Finding {
 		run("kvm", judgeKVM)
 	}
 	run("subnet", judgeSubnet)
+	run("management", judgeManagement)
 	run("other labs", judgeOtherLab)
 	run("vpn", judgeTunnels)
 	run("nameserver", judgeNameservers)

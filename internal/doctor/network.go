@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"labctl/internal/config"
+	"labctl/internal/vagrant"
 )
 
 func judgeSubnet(f *Facts) []Finding {
@@ -56,6 +57,29 @@ func FreeSubnet(l *config.Lab, uses []Use, taken ...netip.Prefix) string {
 		}
 	}
 	return usualRange.Addr().String() + "/24"
+}
+
+// judgeManagement: libvirt puts the management network onto this host, and
+// refuses to if something is there. Its address follows from the lab's name.
+func judgeManagement(f *Facts) []Finding {
+	if f.Provider != config.Libvirt || f.Stands {
+		return nil
+	}
+	m := vagrant.ManagementSubnet(f.Lab, f.Provider)
+	for _, u := range f.Uses {
+		// A bridge of libvirt is one that an earlier lab has left, and is taken
+		// again. A route to a larger network is none into this one.
+		if !u.Addr.Overlaps(m) || u.Route && u.Addr.Bits() < m.Bits() || strings.HasPrefix(u.Interface, "virbr") {
+			continue
+		}
+		what := "of the host's interface " + u.Interface
+		if u.Route {
+			what = "to which the host has a route through " + u.Interface
+		}
+		return []Finding{found("management", Problem, "rename the lab in lab.toml: the management network's address follows from its name",
+			"the management network %s overlaps %s %s", m, u.Addr, what)}
+	}
+	return nil
 }
 
 func judgeTunnels(f *Facts) []Finding {

@@ -142,7 +142,7 @@ func (p *Plan) conflict(l Level, remedy, format string, args ...any) {
 }
 
 func (p *Plan) judge(f Facts) {
-	for _, x := range append(append(judgeSubnet(&f), judgeTunnels(&f)...), judgeNameservers(&f)...) {
+	for _, x := range slices.Concat(judgeSubnet(&f), judgeManagement(&f), judgeTunnels(&f), judgeNameservers(&f)) {
 		if x.Level != OK {
 			p.conflict(x.Level, x.Remedy, "%s", x.Text)
 		}
@@ -158,8 +158,6 @@ func (p *Plan) judge(f Facts) {
 		switch r.kind {
 		case scenarioRow:
 			p.judgeScenario(r)
-		case managementRow:
-			p.judgeManagement(f, r)
 		case poolRow:
 			p.judgePool(f, r)
 		}
@@ -202,24 +200,6 @@ func (p *Plan) freeOverlay() string {
 		}
 	}
 	return "172.100.0.0/24"
-}
-
-// judgeManagement: libvirt puts the management network onto this host. Its
-// address follows from the lab's name.
-func (p *Plan) judgeManagement(f Facts, m Row) {
-	if !f.shared() || f.Stands {
-		return
-	}
-	for _, r := range p.Rows {
-		// A bridge of libvirt with its first address is one that an earlier lab
-		// has left, and is taken again.
-		if r.kind != hostRow || !r.Network.Overlaps(m.Network) || r.Network.Bits() < m.Network.Bits() ||
-			strings.Contains(r.What, "interface virbr") || strings.Contains(r.What, "through virbr") {
-			continue
-		}
-		p.conflict(Problem, "rename the lab in lab.toml: the management network's address follows from its name",
-			"the management network %s overlaps %s, %s", m.Network, r.Network, r.What)
-	}
 }
 
 // judgePool: Swarm hands the pool out piece by piece, from its beginning, and

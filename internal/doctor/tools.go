@@ -248,7 +248,7 @@ func judgeNetworksConf(f *Facts) []Finding {
 	}
 	line := "* " + subnet.String()
 	x := found("networks.conf", Problem, "", "")
-	x.Remedy = fmt.Sprintf("add the line `%s` to %s, or set subnet = \"192.168.56.0/24\" in lab.toml", line, networksConfFile)
+	x.Remedy = fmt.Sprintf("add the line `* %s` to %s, or set subnet = \"192.168.56.0/24\" in lab.toml", subnet, networksConfFile)
 	x.Fix = &Fix{Text: fmt.Sprintf("add the line `%s` to %s", line, networksConfFile), Append: &Line{File: networksConfFile, Text: line}}
 	switch {
 	case !c.Exists && len(c.Lookalikes) > 0:
@@ -261,6 +261,7 @@ func judgeNetworksConf(f *Facts) []Finding {
 	case len(c.Ignored) > 0:
 		x.Text = fmt.Sprintf("VirtualBox does not allow %s: %s, %s, begins with no asterisk and means nothing", subnet, networksConfFile, c.Ignored[0])
 	case len(c.Wrong) > 0:
+		x.Fix, x.Remedy = nil, "correct or remove it, and "+x.Remedy // Vagrant fails at it, whatever else is there
 		x.Text = fmt.Sprintf("VirtualBox does not allow %s: %s, %s, is no range", subnet, networksConfFile, c.Wrong[0])
 	case len(c.Allowed) == 0:
 		x.Text = fmt.Sprintf("VirtualBox does not allow %s: %s is there, but allows nothing", subnet, networksConfFile)

@@ -15,8 +15,8 @@ type counts struct {
 	vagrant atomic.Int64 // starts of Vagrant, the slowest thing there is on the host
 }
 
-// logCounts notes them in labctl.log, from where the benchmark takes them.
-func (e *Env) logCounts() {
+// LogCounts notes them in labctl.log, from where the benchmark takes them.
+func (e *Env) LogCounts() {
 	if e.Log != nil {
 		e.Log.WithFields(logrus.Fields{
 			"ssh_handshakes": e.counts.ssh.Handshakes(),

@@ -142,7 +142,7 @@ func runSteps(ctx context.Context, e *Env, steps []Step) error {
 		})
 	}
 	wg.Wait()
-	e.logCounts()
+	e.LogCounts()
 	if ctx.Err() != nil {
 		// What failed because of the interruption is not news.
 		return context.Cause(ctx)

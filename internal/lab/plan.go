@@ -166,7 +166,11 @@ func changes(name string, subnet netip.Prefix, stand []MadeNode, l *config.Lab, 
 	}
 	if len(managers) > 0 && !led {
 		// Any other node would form a swarm of its own.
-		add(leader.Name, true, fmt.Sprintf("list one of %s as the first manager; or `labctl destroy`, then `labctl create`", strings.Join(managers, ", ")),
+		one := managers[0]
+		if len(managers) > 1 {
+			one = "one of " + strings.Join(managers, ", ")
+		}
+		add(leader.Name, true, fmt.Sprintf("list %s as the first manager; or `labctl destroy`, then `labctl create`", one),
 			"%s is the first manager of lab.toml, but no manager of the swarm that stands", leader.Name)
 	}
 	return out
