@@ -297,8 +297,17 @@ func (e *Env) members() ([]swarm.Member, error) {
 	return out, nil
 }
 
+// emulatedHeartbeat is twice Docker's own. A node without KVM that starts
+// containers can be silent for longer than the fifteen seconds after which the
+// managers would take it for dead and move its healthy tasks away.
+const emulatedHeartbeat = 10 * time.Second
+
 func (e *Env) swarmOptions() swarm.Options {
-	return swarm.Options{Pool: e.Lab.Swarm.DefaultAddressPool, SubnetSize: e.Lab.Swarm.SubnetSize, DataPathPort: e.Lab.Swarm.DataPathPort}
+	heartbeat := time.Duration(0)
+	if e.Choice.Accel == config.AccelTCG {
+		heartbeat = emulatedHeartbeat
+	}
+	return swarm.Options{Heartbeat: heartbeat, Pool: e.Lab.Swarm.DefaultAddressPool, SubnetSize: e.Lab.Swarm.SubnetSize, DataPathPort: e.Lab.Swarm.DataPathPort}
 }
 
 // Close closes every connection.

@@ -42,6 +42,8 @@ type Head struct {
 type Needs struct {
 	Managers int `json:"managers"`
 	Workers  int `json:"workers"`
+	// Total counts the nodes of both roles; 0 if their sum is enough.
+	Total int `json:"total,omitempty"`
 }
 
 // Param is one parameter of the head.

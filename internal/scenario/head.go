@@ -13,7 +13,7 @@ import (
 
 var (
 	headKeys  = []string{"format", "id", "title", "minutes", "nodes", "params"}
-	nodeKeys  = []string{"managers", "workers"}
+	nodeKeys  = []string{"managers", "workers", "total"}
 	paramKeys = []string{"default", "min", "max", "help"}
 	paramForm = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 )
@@ -56,8 +56,11 @@ func (p *parser) head(content string, line int) {
 		r.known(nodes, nodeKeys, []string{"nodes"})
 		h.Needs.Managers = int(r.integer(nodes, "managers", false, "nodes"))
 		h.Needs.Workers = int(r.integer(nodes, "workers", false, "nodes"))
-		if h.Needs.Managers < 0 || h.Needs.Workers < 0 {
+		h.Needs.Total = int(r.integer(nodes, "total", false, "nodes"))
+		if h.Needs.Managers < 0 || h.Needs.Workers < 0 || h.Needs.Total < 0 {
 			p.bad(r.at("nodes"), "", "nodes: a number of nodes cannot be negative")
+		} else if sum := h.Needs.Managers + h.Needs.Workers; h.Needs.Total != 0 && h.Needs.Total <= sum {
+			p.bad(r.at("nodes"), "", "nodes: total = %d says nothing: managers and workers make %d already", h.Needs.Total, sum)
 		}
 	}
 	if params, ok := r.table(raw, "params"); ok {

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,5 +45,31 @@ x.md:34: the lab has no node for $LAB_IP_DOCKER9`},
 				t.Errorf("calls %q", f.calls)
 			}
 		})
+	}
+}
+
+func TestTooSmall(t *testing.T) {
+	for _, tt := range []struct {
+		e    TooSmallError
+		want string
+	}{
+		{TooSmallError{"x.md", Needs{Managers: 3}, 1, 1}, "x.md needs 3 manager(s) and 0 worker(s), but the lab has 1 and 1\na lab.toml with these lines would do:\nmanagers = 3\nworkers = 1"},
+		{TooSmallError{"x.md", Needs{Managers: 1, Total: 3}, 1, 1}, "x.md needs 1 manager(s) and 0 worker(s), 3 nodes in all, but the lab has 1 and 1\na lab.toml with these lines would do:\nmanagers = 1\nworkers = 2"},
+	} {
+		if got := tt.e.Error() + "\n" + tt.e.Hint(); got != tt.want {
+			t.Errorf("got %s\nwant %s", got, tt.want)
+		}
+	}
+	d, _, err := Load("x.md", []byte("# X\n\n```toml scenario\nformat = 1\nid = \"x\"\ntitle = \"X\"\nnodes = { managers = 1, total = 3 }\n```\n\nOn the manager:\n\n```sh @manager check\ntrue\n```\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes := []Node{{Name: "docker1", Role: "manager"}, {Name: "docker2", Role: "manager"}, {Name: "docker3", Role: "worker"}}
+	var small *TooSmallError
+	if _, err := newRun(d, Options{Nodes: nodes[:2]}); !errors.As(err, &small) {
+		t.Errorf("two nodes: %v", err)
+	}
+	if _, err := newRun(d, Options{Nodes: nodes}); errors.As(err, &small) {
+		t.Errorf("three nodes: %v", err)
 	}
 }

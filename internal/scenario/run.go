@@ -85,14 +85,19 @@ type TooSmallError struct {
 }
 
 func (e *TooSmallError) Error() string {
-	return fmt.Sprintf("%s needs %d manager(s) and %d worker(s), but the lab has %d and %d",
-		e.File, e.Needs.Managers, e.Needs.Workers, e.HaveManagers, e.HaveWs)
+	total := ""
+	if e.Needs.Total > 0 {
+		total = fmt.Sprintf(", %d nodes in all", e.Needs.Total)
+	}
+	return fmt.Sprintf("%s needs %d manager(s) and %d worker(s)%s, but the lab has %d and %d",
+		e.File, e.Needs.Managers, e.Needs.Workers, total, e.HaveManagers, e.HaveWs)
 }
 
 // Hint is what to write into lab.toml.
 func (e *TooSmallError) Hint() string {
+	managers := max(e.Needs.Managers, e.HaveManagers)
 	return fmt.Sprintf("a lab.toml with these lines would do:\nmanagers = %d\nworkers = %d",
-		max(e.Needs.Managers, e.HaveManagers), max(e.Needs.Workers, e.HaveWs))
+		managers, max(e.Needs.Workers, e.HaveWs, e.Needs.Total-managers))
 }
 
 // Run executes the document from top to bottom, then its cleanups. A block
@@ -164,7 +169,7 @@ func newRun(d *Document, o Options) (*run, error) {
 		return nil, err
 	}
 	managers, workers := len(pick("managers", o.Nodes)), len(pick("workers", o.Nodes))
-	if managers < d.Head.Needs.Managers || workers < d.Head.Needs.Workers {
+	if n := d.Head.Needs; managers < n.Managers || workers < n.Workers || managers+workers < n.Total {
 		return nil, &TooSmallError{File: d.File, Needs: d.Head.Needs, HaveManagers: managers, HaveWs: workers}
 	}
 	vars := labVars(o.Lab, o.Nodes)

@@ -37,6 +37,7 @@ func (p pace) init(ctx context.Context, m Member, o Options) (bool, error) {
 		DataPathPort:    uint32(o.DataPathPort),
 		DefaultAddrPool: o.Pool,
 		SubnetSize:      uint32(o.SubnetSize),
+		Spec:            swarm.Spec{Dispatcher: swarm.DispatcherConfig{HeartbeatPeriod: o.Heartbeat}},
 	})
 	if err != nil {
 		return false, failed(m, "swarm init", err)

@@ -54,6 +54,9 @@ type Options struct {
 	Pool         []netip.Prefix // for overlays; nil: 10.0.0.0/8
 	SubnetSize   int            // prefix length cut from Pool; 0: 24
 	DataPathPort uint16         // VXLAN, UDP; 0: 4789
+	// Heartbeat is how often a node tells the managers that it lives; after
+	// three that are missed its tasks move away. 0: 5 s.
+	Heartbeat time.Duration
 }
 
 // NodeState is one line of the swarm's own node list.

@@ -19,7 +19,7 @@ import (
 func TestForm(t *testing.T) {
 	w, all := newWorld(t, config.Manager, config.Worker)
 	leader, worker := all[0], all[1]
-	o := Options{Pool: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")}, SubnetSize: 24, DataPathPort: 4790}
+	o := Options{Pool: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")}, SubnetSize: 24, DataPathPort: 4790, Heartbeat: 10 * time.Second}
 	ctx := t.Context()
 	for round, wantChanged := range []bool{true, false} {
 		if changed, err := Init(ctx, leader, o); err != nil || changed != wantChanged {
@@ -45,7 +45,7 @@ func TestForm(t *testing.T) {
 	// the body of the join alone.
 	want := []string{
 		`docker1 POST /swarm/init {"ListenAddr":"0.0.0.0:2377","AdvertiseAddr":"192.168.33.11","DataPathAddr":"192.168.33.11","DataPathPort":4790,` +
-			`"ForceNewCluster":false,"Spec":{"Labels":null,"Orchestration":{},"Raft":{"ElectionTick":0,"HeartbeatTick":0},"Dispatcher":{},"CAConfig":{},"TaskDefaults":{},` +
+			`"ForceNewCluster":false,"Spec":{"Labels":null,"Orchestration":{},"Raft":{"ElectionTick":0,"HeartbeatTick":0},"Dispatcher":{"HeartbeatPeriod":10000000000},"CAConfig":{},"TaskDefaults":{},` +
 			`"EncryptionConfig":{"AutoLockManagers":false}},"AutoLockManagers":false,"Availability":"","DefaultAddrPool":["10.20.0.0/16"],"SubnetSize":24}`,
 		`docker2 POST /swarm/join {"ListenAddr":"0.0.0.0:2377","AdvertiseAddr":"192.168.33.12","DataPathAddr":"192.168.33.12",` +
 			`"RemoteAddrs":["192.168.33.11:2377"],"JoinToken":"` + workerToken + `","Availability":""}`,

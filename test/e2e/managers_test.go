@@ -6,17 +6,17 @@ import (
 	"testing"
 )
 
-// TestThreeManagers runs the scenarios that need three nodes, each in one lab
-// of three managers.
-func TestThreeManagers(t *testing.T) {
+// TestThreeNodes runs the scenarios that need three nodes: those for which
+// workers will do, then, with the workers promoted, the one for managers.
+func TestThreeNodes(t *testing.T) {
 	needVMs(t)
-	l := newLab(t, "provider = \"embedded\"\nmanagers = 3\nworkers = 0\n")
+	l := newLab(t, "provider = \"embedded\"\nmanagers = 1\nworkers = 2\n")
 	l.ok(createWithin, "create")
 	if st := l.status(); !st.Ready || len(st.Nodes) != 3 {
 		t.Fatalf("status %+v", st)
 	}
 	verdict := regexp.MustCompile(`\nPASS: \S+ .*: (\d+) of (\d+) checks held`)
-	for _, name := range []string{"drain", "rolling-update", "ports", "quorum"} {
+	passes := func(name string) {
 		t.Run(name, func(t *testing.T) {
 			l.t = t
 			r := l.ok(2*scenarioWithin, "scenario", name)
@@ -27,11 +27,25 @@ func TestThreeManagers(t *testing.T) {
 			if left.out != "1\nReady Active\n" { // ingress
 				t.Errorf("left behind: %q", left.out)
 			}
-			rules := l.ok(shortWithin, "exec", "@all", "--", "sudo", "iptables", "-S", "INPUT")
-			if strings.Contains(rules.out, "DROP") {
+			rules := l.ok(shortWithin, "exec", "@all", "--", "sudo", "iptables", "-S")
+			if strings.Contains(rules.out, "-j DROP") {
 				t.Errorf("left behind: %s", rules.out)
 			}
 		})
 		l.t = t
 	}
+	passes("ports")
+	passes("drain")
+	passes("rolling-update")
+
+	small := l.run(shortWithin, nil, "scenario", "quorum")
+	if want := "hint: a lab.toml with these lines would do:\n      managers = 3\n      workers = 2\n"; small.code != 1 || !strings.Contains(small.err, want) {
+		t.Errorf("one manager is too few for quorum: exit code %d, no %q in\n%s", small.code, want, small.err)
+	}
+	l.write("lab.toml", "provider = \"embedded\"\nmanagers = 3\nworkers = 0\n")
+	r := l.ok(createWithin, "create")
+	if want := "docker2 is a worker and becomes a manager"; !strings.Contains(r.err, want) {
+		t.Errorf("no %q in\n%s", want, r.err)
+	}
+	passes("quorum")
 }
