@@ -185,7 +185,6 @@ func iptablesRule(t *table, f []string) rule {
 			i++
 			continue
 		case "-j", "-g":
-			i++
 			switch {
 			case value == accept || value == drop || value == reject || value == back:
 				r.verdict = value

@@ -241,7 +241,6 @@ func (p *profiled) vagrant(t *testing.T) string {
 	return strings.Join(out, ", ")
 }
 
-
 // agrees compares labctl's own count, which the benchmark takes from its log,
 // with that of the other side.
 func (p *profiled) agrees(t *testing.T) {
