@@ -26,7 +26,7 @@ for applet in $applets; do
 	esac
 done
 # The scenarios cannot do without these.
-for applet in sh httpd ping wget nslookup tail hostname ip cat sleep nc; do
+for applet in sh httpd ping wget nslookup tail hostname ip cat sleep nc timeout; do
 	[ -L "$work/tree/bin/$applet" ] || fail "$busybox has no $applet: the node needs the package busybox-static"
 done
 echo 'root:x:0:0:root:/root:/bin/sh' >"$work/tree/etc/passwd"

@@ -112,7 +112,7 @@ dpkg-query)
 		done
 	fi
 	;;
-busybox) echo '[ awk cat cut date echo env grep head hostname httpd id ip ls nc nslookup ping ps sed sh sleep tail wget' | tr ' ' '\n' ;;
+busybox) echo '[ awk cat cut date echo env grep head hostname httpd id ip ls nc nslookup ping ps sed sh sleep tail timeout wget' | tr ' ' '\n' ;;
 hostname)
 	[ $# -eq 0 ] || echo "$1" >"$NODE/hostname"
 	cat "$NODE/hostname"
