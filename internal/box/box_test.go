@@ -205,6 +205,9 @@ func TestRecipeNamesItsOwnFiles(t *testing.T) {
 			t.Errorf("sshd is not told of the %s key", kind)
 		}
 	}
+	if want := "\nCiphers chacha20-poly1305@openssh.com,aes256-ctr,"; !strings.Contains(sshd, want) {
+		t.Errorf("sshd is not told %q", want)
+	}
 	customize := read("scripts/customize.sh")
 	for _, unit := range []string{"labctl-hostkeys.service", "labctl-resolv.path"} {
 		if !strings.Contains(customize, unit) {

@@ -112,7 +112,8 @@ func (a *app) create(ctx context.Context, force, prune bool, bootTimeout time.Du
 	}
 	defer func() {
 		if s != nil {
-			err = s.end(ctx, err, true)
+			// A lab on which nothing was done is as its last evidence says.
+			err = s.end(ctx, err, s.changed())
 		}
 	}()
 	if !inside {

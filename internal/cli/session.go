@@ -27,6 +27,7 @@ type session struct {
 	ui      ui.UI
 	command string
 	run     *artifact.Run // nil until the command is where the lab lives
+	events  *recorder     // nil as run is
 	verdict string        // of a scenario
 	closers []io.Closer
 
@@ -89,7 +90,8 @@ func (s *session) record(command string) error {
 	s.log(files[0])
 	s.closers = append(s.closers, files[1], files[2])
 	s.e.VagrantLog = files[1]
-	s.e.Sink = &recorder{next: s.ui, enc: json.NewEncoder(files[2])}
+	s.events = &recorder{next: s.ui, enc: json.NewEncoder(files[2])}
+	s.e.Sink = s.events
 	return nil
 }
 
@@ -115,14 +117,26 @@ type recorder struct {
 	next ui.Sink
 	mu   sync.Mutex
 	enc  *json.Encoder
+	done bool // some step changed something
 }
 
 func (r *recorder) Event(ev ui.Event) {
 	r.mu.Lock()
 	// A disk that is full must not stop the lab, and shows elsewhere.
 	_ = r.enc.Encode(ev)
+	r.done = r.done || ev.State == ui.Done
 	r.mu.Unlock()
 	r.next.Event(ev)
+}
+
+// changed says whether the command has changed anything so far.
+func (s *session) changed() bool {
+	if s.events == nil {
+		return false
+	}
+	s.events.mu.Lock()
+	defer s.events.mu.Unlock()
+	return s.events.done
 }
 
 // end closes the display, collects the nodes' evidence if that is asked for

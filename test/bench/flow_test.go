@@ -131,6 +131,18 @@ func TestLabctlSideFails(t *testing.T) {
 	}
 }
 
+func TestIncomplete(t *testing.T) {
+	err := &roundError{"round 1, labctl", errors.New("/tmp/work/labctl create: exit status 1\nerror: as told")}
+	if got, want := incomplete(t.Context(), err, "/tmp/work"), "round 1, labctl: labctl create: exit status 1"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got, want := incomplete(ctx, err, "/tmp/work"), "round 1, labctl: interrupted"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // A reset that leaves something is no reset.
 func TestPristine(t *testing.T) {
 	b, _ := newBench(t, "none")

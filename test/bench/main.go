@@ -143,7 +143,7 @@ func measure(ctx context.Context, o options, errOut io.Writer) (r *Result, err e
 	b.result.Rounds, b.result.Command = o.rounds, o.command
 	err = b.rounds(ctx, o)
 	if err != nil {
-		b.result.Incomplete = strings.SplitN(err.Error(), "\n", 2)[0]
+		b.result.Incomplete = incomplete(ctx, err, b.work)
 		b.keepLog(errOut)
 	}
 	err = errors.Join(err, b.remove())
@@ -154,6 +154,26 @@ func measure(ctx context.Context, o options, errOut io.Writer) (r *Result, err e
 	}
 	return &b.result, err
 }
+
+// incomplete says in one line why a run ended early, for a file that is kept:
+// without the folder, which is gone by then.
+func incomplete(ctx context.Context, err error, work string) string {
+	var re *roundError
+	if ctx.Err() != nil && errors.As(err, &re) {
+		return re.at + ": interrupted"
+	}
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return strings.ReplaceAll(line, work+string(filepath.Separator), "")
+}
+
+// roundError says during which part of which round something went wrong.
+type roundError struct {
+	at  string
+	err error
+}
+
+func (e *roundError) Error() string { return e.at + ": " + e.err.Error() }
+func (e *roundError) Unwrap() error { return e.err }
 
 // rounds takes the sides in turn.
 func (b *bench) rounds(ctx context.Context, o options) error {
@@ -166,7 +186,7 @@ func (b *bench) rounds(ctx context.Context, o options) error {
 				err = b.plainSide(ctx, round, side)
 			}
 			if err != nil {
-				return fmt.Errorf("round %d, %s: %w", round, side, err)
+				return &roundError{fmt.Sprintf("round %d, %s", round, side), err}
 			}
 		}
 	}

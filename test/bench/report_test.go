@@ -57,7 +57,7 @@ func events() []ui.Event {
 		at(31.01, "n1", "init", ui.Started, ""), at(32, "n1", "init", ui.Done, ""),
 		at(32.05, "n2", "join", ui.Started, ""), at(33, "n2", "join", ui.Done, ""),
 		at(33.01, "", "verify", ui.Started, ""), at(33.5, "", "verify", ui.Kept, ""),
-		at(33.5, "", "snapshot", ui.Skipped, ""),
+		at(33.5, "", "snapshot", ui.Skipped, ""), at(33.6, "n1", "evidence", ui.Progress, "gathering"), at(33.9, "n1", "evidence", ui.Done, ""),
 	}
 }
 
@@ -67,7 +67,7 @@ func TestTimeline(t *testing.T) {
 	for _, s := range tl.critical() {
 		path = append(path, s.label())
 	}
-	if diff := cmp.Diff([]string{"render", "n1 boot", "n1 install", "n1 init", "n2 join", "verify"}, path); diff != "" {
+	if diff := cmp.Diff([]string{"render", "n1 boot", "n1 install", "n1 init", "n2 join", "verify", "n1 evidence"}, path); diff != "" {
 		t.Errorf("critical path: %s", diff)
 	}
 	if diff := cmp.Diff([]Part{{"creating", 0.3, 8}, {"waiting", 8, 10}}, tl.Steps[1].Parts); diff != "" {

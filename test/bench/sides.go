@@ -185,7 +185,7 @@ func (b *bench) labctlTimed(ctx context.Context, round int, dir, what string, ar
 	b.say("round %d, labctl: %s", round, what)
 	f, err := b.labctl(ctx, dir, createWithin, args...)
 	if err == nil {
-		b.sample(Sample{Round: round, Side: sideLabctl, What: what, Seconds: f.took.Seconds(), Load: before})
+		b.sample(Sample{Round: round, Side: sideLabctl, What: what, Seconds: toSeconds(f.took), Load: before})
 	}
 	return f, err
 }
@@ -222,7 +222,7 @@ func (b *bench) plainSide(ctx context.Context, round int, side string) (err erro
 		b.say("round %d, %s: %s", round, side, what)
 		f, err := inside(createWithin, argv...)
 		if err == nil {
-			b.sample(Sample{Round: round, Side: side, What: what, Seconds: f.took.Seconds(), Load: before})
+			b.sample(Sample{Round: round, Side: side, What: what, Seconds: toSeconds(f.took), Load: before})
 		}
 		return err
 	}

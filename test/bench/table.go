@@ -143,7 +143,7 @@ func (t Timeline) chart() string {
 	}
 	b.WriteString("\n")
 	for _, s := range t.critical() {
-		for _, p := range s.longParts() {
+		for _, p := range s.Parts {
 			fmt.Fprintf(&b, "  %s: %s %s\n", s.label(), p.Detail, seconds(p.End-p.Begin))
 		}
 	}

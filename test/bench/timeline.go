@@ -27,7 +27,7 @@ type Step struct {
 	Begin    float64 `json:"begin"`
 	End      float64 `json:"end"`
 	Critical bool    `json:"critical,omitempty"` // on the critical path
-	// Parts are what the step said that it was doing.
+	// Parts are what the step said that it was doing for a second or more.
 	Parts []Part `json:"parts,omitempty"`
 }
 
@@ -47,20 +47,25 @@ func (s Step) label() string {
 
 // newTimeline makes a timeline of the events of a process.
 func newTimeline(round int, what string, start time.Time, took time.Duration, events []ui.Event) Timeline {
-	t := Timeline{Round: round, What: what, Seconds: took.Seconds()}
-	at := func(e ui.Event) float64 { return e.Time.Sub(start).Seconds() }
+	t := Timeline{Round: round, What: what, Seconds: toSeconds(took)}
+	at := func(e ui.Event) float64 { return toSeconds(e.Time.Sub(start)) }
 	open := map[[2]string]int{}
+	begin := func(e ui.Event) {
+		open[[2]string{e.Node, e.Step}] = len(t.Steps)
+		t.Steps = append(t.Steps, Step{Node: e.Node, Name: e.Step, Begin: at(e), End: t.Seconds})
+	}
 	for _, e := range events {
 		k := [2]string{e.Node, e.Step}
 		switch e.State {
 		case ui.Started:
-			open[k] = len(t.Steps)
-			t.Steps = append(t.Steps, Step{Node: e.Node, Name: e.Step, Begin: at(e), End: took.Seconds()})
+			begin(e)
 		case ui.Progress:
-			if i, ok := open[k]; ok {
-				t.Steps[i].endPart(at(e))
-				t.Steps[i].Parts = append(t.Steps[i].Parts, Part{Detail: e.Detail, Begin: at(e), End: took.Seconds()})
+			if _, ok := open[k]; !ok {
+				begin(e) // evidence has no other beginning
 			}
+			i := open[k]
+			t.Steps[i].endPart(at(e))
+			t.Steps[i].Parts = append(t.Steps[i].Parts, Part{Detail: e.Detail, Begin: at(e), End: t.Seconds})
 		case ui.Done, ui.Kept, ui.Failed:
 			if i, ok := open[k]; ok {
 				t.Steps[i].endPart(at(e))
@@ -79,8 +84,14 @@ func newTimeline(round int, what string, start time.Time, took time.Duration, ev
 		return 0
 	})
 	t.markCritical()
+	for i := range t.Steps {
+		t.Steps[i].Parts = t.Steps[i].longParts()
+	}
 	return t
 }
+
+// toSeconds keeps milliseconds: what is kept shall be small.
+func toSeconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
 
 func (s *Step) endPart(at float64) {
 	if n := len(s.Parts); n > 0 {

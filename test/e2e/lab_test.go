@@ -79,7 +79,7 @@ func TestLab(t *testing.T) {
 	step("create is interrupted while the VMs boot", func(t *testing.T) {
 		r := l.run(createWithin, func(e ui.Event) bool {
 			return e.Step == "boot" && strings.Contains(e.Detail, "Waiting for domain to get an IP address")
-		}, "create")
+		}, "create", "--no-cache")
 		if r.code != 130 {
 			t.Fatalf("exit code %d, want 130\n%s", r.code, r.err)
 		}
@@ -92,7 +92,7 @@ func TestLab(t *testing.T) {
 	})
 
 	step("the next create finishes the job", func(t *testing.T) {
-		r := l.ok(createWithin, "create")
+		r := l.ok(createWithin, "create", "--no-cache")
 		for _, want := range []string{
 			"docker1 install docker: done", "docker2 install docker: done",
 			"docker1 swarm init: done", "docker2 swarm join: done", "verify: kept",

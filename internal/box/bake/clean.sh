@@ -35,7 +35,7 @@ rm -f "$root/etc/docker/labctl-proxy.env" "$root/etc/apt/apt.conf.d/80labctl-pro
 for file in etc/hostname etc/hosts; do
 	cat "$work/image/$file" >"$root/$file"
 done
-rm -f "$root"/etc/systemd/network/*-labctl-* "$root/etc/resolv.conf"
+rm -f "$root"/etc/systemd/network/*-labctl-*
 
 # The users' folders as they were at first. The box's well-known key is the
 # only one that can log in, until the next lab replaces it.
