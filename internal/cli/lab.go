@@ -285,11 +285,11 @@ func (a *app) swarmCommand() *cobra.Command {
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "form", Short: "Form the swarm, or what of it is missing", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return a.changeSwarm(cmd.Context(), (*lab.Env).FormSwarm) },
+			RunE: func(cmd *cobra.Command, _ []string) error { return a.changeSwarm(cmd.Context(), "swarm form", (*lab.Env).FormSwarm) },
 		},
 		&cobra.Command{
 			Use: "leave", Short: "Take every node out of the swarm", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return a.changeSwarm(cmd.Context(), (*lab.Env).LeaveSwarm) },
+			RunE: func(cmd *cobra.Command, _ []string) error { return a.changeSwarm(cmd.Context(), "swarm leave", (*lab.Env).LeaveSwarm) },
 		},
 	)
 	return cmd
@@ -297,22 +297,21 @@ func (a *app) swarmCommand() *cobra.Command {
 
 func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
-func (a *app) changeSwarm(ctx context.Context, change func(*lab.Env, context.Context) error) error {
+func (a *app) changeSwarm(ctx context.Context, command string, change func(*lab.Env, context.Context) error) (err error) {
 	e, _, err := a.connected(ctx)
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	lock, err := lab.TakeLock(e.StateDir(), strings.Join(a.args[1:], " "))
+	lock, err := lab.TakeLock(e.StateDir(), command)
 	if err != nil {
 		return err
 	}
 	defer lock.Release()
-	u, err := a.show(e, true)
+	s, err := a.begin(e, command, true)
 	if err != nil {
 		return err
 	}
-	defer u.Close()
-	e.Sink = u
+	defer func() { err = s.end(ctx, err, s.changed()) }()
 	return change(e, ctx)
 }

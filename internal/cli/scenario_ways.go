@@ -156,7 +156,7 @@ func (a *app) anyStage(ctx context.Context) (*stage, error) {
 	return st, nil
 }
 
-func (a *app) scenarioCheck(ctx context.Context, arg string, f scenarioFlags) error {
+func (a *app) scenarioCheck(ctx context.Context, arg string, f scenarioFlags) (err error) {
 	doc, err := a.document(ctx, arg, f)
 	if err != nil {
 		return err
@@ -175,13 +175,28 @@ func (a *app) scenarioCheck(ctx context.Context, arg string, f scenarioFlags) er
 	}
 	// Values of another version of the document would not fit: do without.
 	o.From, _ = st.earlier(doc)
+	s, err := a.begin(st.e, "scenario-check-"+doc.name, true)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// The score is told already; here the code only says that it is low.
+		if ended := s.end(ctx, err, true); !errors.As(ended, new(exitError)) {
+			err = ended
+		}
+	}()
 	r, err := scenario.Score(ctx, doc.d, o)
 	if r == nil {
+		s.collected = true // nothing ran that the nodes could tell of
 		return asUsage(err)
+	}
+	if err := s.keepResult(doc.d, r); err != nil {
+		return err
 	}
 	if r.Interrupted {
 		return err
 	}
+	s.ui.Close()
 	if f.json {
 		if err := a.printJSON(r); err != nil {
 			return err
