@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,7 +62,9 @@ func (l *lab) identities() []string {
 	l.t.Helper()
 	r := l.ok(shortWithin, "exec", "@all", "--", "sudo", "sh", "-c",
 		`cat /etc/machine-id; cat /etc/ssh/ssh_host_*_key.pub; docker info -f '{{.ID}}{{println}}{{.Swarm.NodeID}}'; cat /var/lib/containerd/io.containerd.grpc.v1.introspection/uuid 2>/dev/null; ls /var/log/journal`)
-	return strings.Split(strings.TrimSpace(r.out), "\n")
+	lines := strings.Split(strings.TrimSpace(r.out), "\n")
+	slices.Sort(lines) // the nodes answer side by side
+	return lines
 }
 
 // TestBake makes a box of a node, and a lab from that box.
