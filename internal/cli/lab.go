@@ -285,11 +285,15 @@ func (a *app) swarmCommand() *cobra.Command {
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "form", Short: "Form the swarm, or what of it is missing", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return a.changeSwarm(cmd.Context(), "swarm form", (*lab.Env).FormSwarm) },
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return a.changeSwarm(cmd.Context(), "swarm form", (*lab.Env).FormSwarm)
+			},
 		},
 		&cobra.Command{
 			Use: "leave", Short: "Take every node out of the swarm", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return a.changeSwarm(cmd.Context(), "swarm leave", (*lab.Env).LeaveSwarm) },
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return a.changeSwarm(cmd.Context(), "swarm leave", (*lab.Env).LeaveSwarm)
+			},
 		},
 	)
 	return cmd

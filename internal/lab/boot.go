@@ -74,7 +74,8 @@ func (b *bootRun) start(ctx context.Context, e *Env) {
 	}
 	var names []string
 	for _, n := range e.Lab.Nodes {
-		if states[n.Name] == vagrant.Running {
+		// Vagrant has work left to do on a VM that runs if it was interrupted.
+		if states[n.Name] == vagrant.Running && !slices.Contains(e.State.Booting, n.Name) {
 			b.running[n.Name] = true
 			close(b.ready[n.Name])
 			continue

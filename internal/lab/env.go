@@ -144,14 +144,43 @@ func (e *Env) Connect(ctx context.Context, n config.Node, say func(string)) (*re
 	if c := e.redial(ctx, n); c != nil {
 		return c, nil
 	}
-	ep, err := e.Vagrant().Endpoint(ctx, n)
+	ep, err := e.endpoint(ctx, n, say)
 	if err != nil {
 		return nil, err
 	}
-	if e.ownBox() {
-		ep.KeyFile = e.keyFile()
-	}
 	return e.dial(ctx, n, ep, say)
+}
+
+// endpointPause lies between two questions to Vagrant, each of which takes it
+// two seconds.
+const endpointPause = 2 * time.Second
+
+// endpoint asks Vagrant how a node is reached. A VM that runs may not have
+// got its address yet, after a reset for example.
+func (e *Env) endpoint(ctx context.Context, n config.Node, say func(string)) (remote.Endpoint, error) {
+	deadline := time.Now().Add(connectWithin)
+	for {
+		ep, err := e.Vagrant().Endpoint(ctx, n)
+		if err == nil {
+			if e.ownBox() {
+				ep.KeyFile = e.keyFile()
+			}
+			return ep, nil
+		}
+		var said *vagrant.Error
+		if !errors.As(err, &said) || !said.NotReady() || time.Now().After(deadline) {
+			return ep, err
+		}
+		if states, serr := e.Vagrant().Status(ctx); serr != nil || states[n.Name] != vagrant.Running {
+			return ep, err
+		}
+		say("waiting for the VM to get an address")
+		select {
+		case <-ctx.Done():
+			return ep, err // which says more than the end of ctx
+		case <-time.After(endpointPause):
+		}
+	}
 }
 
 func (e *Env) endpointFile(n config.Node) string {

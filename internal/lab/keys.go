@@ -78,11 +78,10 @@ func (e *Env) connectOwn(ctx context.Context, n config.Node, say func(string)) (
 	if e.redial(ctx, n) != nil {
 		return false, nil
 	}
-	ep, err := e.Vagrant().Endpoint(ctx, n)
+	ep, err := e.endpoint(ctx, n, say)
 	if err != nil {
 		return false, err
 	}
-	ep.KeyFile = e.keyFile()
 	c, err := remote.Dial(ctx, ep, e.dialOptions())
 	if err == nil {
 		e.keep(n, c)

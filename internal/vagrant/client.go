@@ -103,6 +103,9 @@ func (e *Error) Output() string {
 	return strings.TrimSpace(strings.Join(lines, "\n"))
 }
 
+// NotReady says that the VM has no address for SSH: it is off, or booting.
+func (e *Error) NotReady() bool { return strings.Contains(e.Message, "not yet ready for SSH") }
+
 // Hint gives the remedy for the messages that have one.
 func (e *Error) Hint() string {
 	for _, k := range known {
