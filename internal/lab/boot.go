@@ -116,8 +116,7 @@ func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
 	if err := e.defineManagement(ctx); err != nil {
 		return err
 	}
-	e.State.Booting = names
-	if err := e.State.Save(); err != nil {
+	if err := e.State.Change(func(s *State) { s.Booting = slices.Clone(names) }); err != nil {
 		return err
 	}
 	deadline := bootDeadline
@@ -131,6 +130,10 @@ func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
 	ready := func(node string) {
 		if ch := b.ready[node]; ch != nil && !up[node] {
 			up[node] = true
+			// If it cannot be written, the next create asks Vagrant once more.
+			_ = e.State.Change(func(s *State) {
+				s.Booting = slices.DeleteFunc(s.Booting, func(n string) bool { return n == node })
+			})
 			close(ch)
 		}
 	}
@@ -141,8 +144,7 @@ func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
 	for _, n := range names {
 		ready(n)
 	}
-	e.State.Booting = nil
-	return e.State.Save()
+	return e.State.Change(func(s *State) { s.Booting = nil })
 }
 
 // addBox makes labctl's own box known to Vagrant before the VMs are made.

@@ -302,7 +302,6 @@ func verify(ctx context.Context, e *Env, say func(string)) (bool, error) {
 	if err != nil || len(removed) == 0 {
 		return false, err
 	}
-	e.State.Former = nil
 	say(fmt.Sprintf("removed %d entries of former members", len(removed)))
-	return true, e.State.Save()
+	return true, e.State.Change(func(s *State) { s.Former = nil })
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"labctl/internal/config"
 )
@@ -32,6 +33,7 @@ type State struct {
 	Subnet netip.Prefix `json:"subnet,omitzero"`
 	Nodes  []MadeNode   `json:"nodes,omitempty"`
 
+	mu   sync.Mutex // see Change
 	file string
 }
 
@@ -49,6 +51,15 @@ func LoadState(stateDir string) (*State, error) {
 		return nil, fmt.Errorf("%s: %w", s.file, err)
 	}
 	return s, nil
+}
+
+// Change changes the state and writes it. Steps that may run beside others do
+// it so.
+func (s *State) Change(change func(*State)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s)
+	return s.Save()
 }
 
 // Save writes the state.
