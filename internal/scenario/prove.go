@@ -218,9 +218,10 @@ func (p *prover) leftovers(ctx context.Context, d *Document, o Options, before [
 	}
 }
 
-// inventoryScript lists what a node holds, a line each.
+// inventoryScript lists what a node holds, a line each. docker_gwbridge is
+// made by the engine itself, when it first needs it.
 const inventoryScript = `# what the node holds
-docker network ls --format 'network {{.Name}} ({{.Driver}})'
+docker network ls --format 'network {{.Name}} ({{.Driver}})' | grep -v '^network docker_gwbridge ' || true
 docker volume ls --format 'volume {{.Name}}'
 docker image ls --no-trunc --format 'image {{.Repository}}:{{.Tag}} {{.ID}}'
 docker ps --all --format 'container {{.Names}} of {{.Image}}'

@@ -293,6 +293,25 @@ func TestLab(t *testing.T) {
 		if st := l.status(); st.Ready || st.Nodes[1].VM != "powered off" {
 			t.Errorf("status %+v", st)
 		}
+		c := l.ok(shortWithin, "collect")
+		if c.took > 90*time.Second {
+			t.Errorf("collect took %v with a node that is off", c.took)
+		}
+		manifest, err := os.ReadFile(filepath.Join(l.dir, "artifacts", "latest", "manifest.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m struct {
+			Files   []struct{ Name string }
+			Missing []struct{ Name, Reason string }
+		}
+		if err := json.Unmarshal(manifest, &m); err != nil {
+			t.Fatal(err)
+		}
+		if len(m.Missing) == 0 || !strings.Contains(m.Missing[0].Name, "docker2") || !strings.Contains(string(manifest), "nodes/docker1/docker/info.json") {
+			t.Errorf("missing %+v, files %+v", m.Missing, m.Files)
+		}
+
 		r := l.ok(createWithin, "create")
 		if !strings.Contains(strings.Join(r.steps(), "\n"), "docker2 boot: done") {
 			t.Errorf("steps %q", r.steps())
