@@ -106,17 +106,18 @@ type cleaning struct {
 	err        error
 }
 
-// drop takes the outcome of one removal.
-func (c *cleaning) drop(node CleanNode, what string, err error) {
+// drop takes the outcome of one removal. One that is refused, mostly because
+// something still uses the thing, is tried again in a later round.
+func (c *cleaning) drop(what string, err error) {
 	switch {
 	case err == nil:
 		c.gone = append(c.gone, what)
 		c.left = append(c.left, what) // until it is no longer listed
-	case errdefs.IsNotFound(err):
-	case errdefs.IsConflict(err) || errdefs.IsPermissionDenied(err) || errdefs.IsFailedPrecondition(err) || errdefs.IsInvalidArgument(err):
-		c.left = append(c.left, what) // in use: it goes in a later round
+	case errdefs.IsNotFound(err) || strings.Contains(err.Error(), "not found"):
+		// Docker 20.10 says the latter of a swarm's network that has just
+		// gone, as an error of the server.
 	default:
-		c.fail(node, "remove "+what, err)
+		c.left = append(c.left, what+": "+redact(err).Error())
 	}
 }
 
@@ -132,19 +133,19 @@ func (c *cleaning) cluster(n CleanNode) {
 	c.fail(n, "list the services", err)
 	for _, s := range services.Items {
 		_, err := n.API.ServiceRemove(c.ctx, s.ID, client.ServiceRemoveOptions{})
-		c.drop(n, "service "+s.Spec.Name, err)
+		c.drop("service "+s.Spec.Name, err)
 	}
 	configs, err := n.API.ConfigList(c.ctx, client.ConfigListOptions{})
 	c.fail(n, "list the configs", err)
 	for _, x := range configs.Items {
 		_, err := n.API.ConfigRemove(c.ctx, x.ID, client.ConfigRemoveOptions{})
-		c.drop(n, "config "+x.Spec.Name, err)
+		c.drop("config "+x.Spec.Name, err)
 	}
 	secrets, err := n.API.SecretList(c.ctx, client.SecretListOptions{})
 	c.fail(n, "list the secrets", err)
 	for _, x := range secrets.Items {
 		_, err := n.API.SecretRemove(c.ctx, x.ID, client.SecretRemoveOptions{})
-		c.drop(n, "secret "+x.Spec.Name, err)
+		c.drop("secret "+x.Spec.Name, err)
 	}
 	list, err := n.API.NodeList(c.ctx, client.NodeListOptions{})
 	c.fail(n, "list the nodes", err)
@@ -154,7 +155,7 @@ func (c *cleaning) cluster(n CleanNode) {
 		}
 		x.Spec.Availability = swarm.NodeAvailabilityActive
 		_, err := n.API.NodeUpdate(c.ctx, x.ID, client.NodeUpdateOptions{Version: x.Version, Spec: x.Spec})
-		c.drop(n, "availability of "+x.Description.Hostname, err)
+		c.drop("availability of "+x.Description.Hostname, err)
 	}
 }
 
@@ -165,7 +166,7 @@ func (c *cleaning) node(n CleanNode) {
 	for _, x := range containers.Items {
 		name := strings.TrimPrefix(strings.Join(x.Names[:min(1, len(x.Names))], ""), "/")
 		_, err := n.API.ContainerRemove(c.ctx, x.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
-		c.drop(n, "container "+name, err)
+		c.drop("container "+name, err)
 	}
 	networks, err := n.API.NetworkList(c.ctx, client.NetworkListOptions{})
 	c.fail(n, "list the networks", err)
@@ -174,12 +175,12 @@ func (c *cleaning) node(n CleanNode) {
 			continue
 		}
 		_, err := n.API.NetworkRemove(c.ctx, x.ID, client.NetworkRemoveOptions{})
-		c.drop(n, "network "+x.Name, err)
+		c.drop("network "+x.Name, err)
 	}
 	volumes, err := n.API.VolumeList(c.ctx, client.VolumeListOptions{})
 	c.fail(n, "list the volumes", err)
 	for _, x := range volumes.Items {
 		_, err := n.API.VolumeRemove(c.ctx, x.Name, client.VolumeRemoveOptions{Force: true})
-		c.drop(n, "volume "+x.Name, err)
+		c.drop("volume "+x.Name, err)
 	}
 }

@@ -28,6 +28,7 @@ type littered struct {
 	availability swarm.NodeAvailability
 	calls        []string
 	stuck        bool // containers do not go
+	late         string
 	broken       error
 }
 
@@ -60,6 +61,10 @@ func (l *littered) ServiceList(context.Context, client.ServiceListOptions) (r cl
 
 func (l *littered) take(list *[]string, what, id string) error {
 	l.calls = append(l.calls, what+" "+id)
+	if l.late == id { // it has just gone
+		*list = slices.DeleteFunc(slices.Clone(*list), func(s string) bool { return s == id })
+		return fmt.Errorf("Error response from daemon: network %s not found", id)
+	}
 	if !slices.Contains(*list, id) {
 		return fmt.Errorf("no such %s: %w", what, errdefs.ErrNotFound)
 	}
@@ -155,16 +160,26 @@ func TestClean(t *testing.T) {
 	}
 }
 
+// Seen on real VMs: a network of the swarm that is still listed, but gone.
+func TestCleanOfWhatHasJustGone(t *testing.T) {
+	l := &littered{networks: []string{"mess"}, late: "mess", availability: swarm.NodeAvailabilityActive}
+	p := normal()
+	p.interval = time.Millisecond
+	if _, err := p.clean(t.Context(), []CleanNode{{"docker1", l}}, time.Minute, nil); err != nil || len(l.networks) != 0 {
+		t.Errorf("%v, left %q", err, l.networks)
+	}
+}
+
 func TestCleanGivesUp(t *testing.T) {
 	p := normal()
 	p.interval = time.Millisecond
 	var said []string
 	l := &littered{containers: []string{"mine"}, stuck: true, availability: swarm.NodeAvailabilityActive}
 	_, err := p.clean(t.Context(), []CleanNode{{"docker1", l}}, 30*time.Millisecond, func(s string) { said = append(said, s) })
-	if want := "clean the swarm: context deadline exceeded after 30ms; still there: container mine"; err == nil || err.Error() != want {
+	if want := "clean the swarm: context deadline exceeded after 30ms; still there: container mine: removal of container mine is already in progress: conflict"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
-	if diff := cmp.Diff([]string{"still there: container mine"}, said); diff != "" {
+	if diff := cmp.Diff([]string{"still there: container mine: removal of container mine is already in progress: conflict"}, said); diff != "" {
 		t.Error(diff)
 	}
 	l.broken = fmt.Errorf("connection lost")
