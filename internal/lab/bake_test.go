@@ -216,12 +216,12 @@ func TestCopyDisk(t *testing.T) {
 	copied := []string{
 		"virsh domblklist lab_docker2 --details",
 		"virsh suspend lab_docker2",
-		"qemu-img convert --force-share -O raw /images/lab_docker2.img /work/node.raw",
+		"qemu-img convert --force-share -O raw /images/lab_docker2.img /copy/node.raw",
 		"virsh resume lab_docker2",
 	}
 	t.Run("well", func(t *testing.T) {
 		calls, state := fakeVM(t, `[ "$(cat "$FAKE/state")" = paused ]`)
-		if err := pausedCopy(t.Context(), remote.Host{}, "lab_docker2", "/work/node.raw"); err != nil {
+		if err := pausedCopy(t.Context(), remote.Host{}, "lab_docker2", "/copy/node.raw"); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(copied, calls()); diff != "" {
@@ -233,7 +233,7 @@ func TestCopyDisk(t *testing.T) {
 	})
 	t.Run("the copy fails", func(t *testing.T) {
 		calls, state := fakeVM(t, "echo 'qemu-img: No space left on device' >&2; exit 1")
-		err := pausedCopy(t.Context(), remote.Host{}, "lab_docker2", "/work/node.raw")
+		err := pausedCopy(t.Context(), remote.Host{}, "lab_docker2", "/copy/node.raw")
 		var exit *remote.ExitError
 		if !errors.As(err, &exit) || exit.Output() != "qemu-img: No space left on device" {
 			t.Errorf("error %v", err)
@@ -258,7 +258,7 @@ func TestCopyDisk(t *testing.T) {
 			}
 		}()
 		begin := time.Now()
-		err := pausedCopy(ctx, remote.Host{}, "lab_docker2", "/work/node.raw")
+		err := pausedCopy(ctx, remote.Host{}, "lab_docker2", "/copy/node.raw")
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v", err)
 		}
@@ -276,7 +276,7 @@ func TestCopyDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		// A shell stands for labctl, with the one that copies below it.
-		above := exec.Command("sh", "-c", `sh -eu -s -- lab_docker2 /work/node.raw <"$0"; :`, script)
+		above := exec.Command("sh", "-c", `sh -eu -s -- lab_docker2 /copy/node.raw <"$0"; :`, script)
 		if err := above.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -306,7 +306,7 @@ func TestCopyDisk(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(os.Getenv("FAKE"), "virsh"), []byte("#!/bin/sh\nshift 3\necho \"virsh $*\" >>\"$FAKE/calls\"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		err := pausedCopy(t.Context(), remote.Host{}, "lab_docker2", "/work/node.raw")
+		err := pausedCopy(t.Context(), remote.Host{}, "lab_docker2", "/copy/node.raw")
 		var exit *remote.ExitError
 		if !errors.As(err, &exit) || exit.Output() != "lab_docker2 has no disk" {
 			t.Errorf("error %v", err)
