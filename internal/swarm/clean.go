@@ -19,6 +19,7 @@ type CleanAPI interface {
 	NodeUpdate(context.Context, string, client.NodeUpdateOptions) (client.NodeUpdateResult, error)
 	ServiceList(context.Context, client.ServiceListOptions) (client.ServiceListResult, error)
 	ServiceRemove(context.Context, string, client.ServiceRemoveOptions) (client.ServiceRemoveResult, error)
+	TaskList(context.Context, client.TaskListOptions) (client.TaskListResult, error)
 	ConfigList(context.Context, client.ConfigListOptions) (client.ConfigListResult, error)
 	ConfigRemove(context.Context, string, client.ConfigRemoveOptions) (client.ConfigRemoveResult, error)
 	SecretList(context.Context, client.SecretListOptions) (client.SecretListResult, error)
@@ -114,8 +115,10 @@ func (c *cleaning) drop(what string, err error) {
 		c.gone = append(c.gone, what)
 		c.left = append(c.left, what) // until it is no longer listed
 	case errdefs.IsNotFound(err) || strings.Contains(err.Error(), "not found"):
-		// Docker 20.10 says the latter of a swarm's network that has just
-		// gone, as an error of the server.
+		// Docker 20.10 says the latter of a network that the swarm has
+		// forgotten, as an error of the server; the node that said it may
+		// list the network for seconds more.
+		c.left = append(c.left, what)
 	default:
 		c.left = append(c.left, what+": "+redact(err).Error())
 	}
@@ -134,6 +137,13 @@ func (c *cleaning) cluster(n CleanNode) {
 	for _, s := range services.Items {
 		_, err := n.API.ServiceRemove(c.ctx, s.ID, client.ServiceRemoveOptions{})
 		c.drop("service "+s.Spec.Name, err)
+	}
+	// The tasks of a service outlive it until their nodes have ended them; one
+	// that is being prepared may still make its network on its node.
+	tasks, err := n.API.TaskList(c.ctx, client.TaskListOptions{})
+	c.fail(n, "list the tasks", err)
+	for _, x := range tasks.Items {
+		c.left = append(c.left, "task "+x.ID)
 	}
 	configs, err := n.API.ConfigList(c.ctx, client.ConfigListOptions{})
 	c.fail(n, "list the configs", err)

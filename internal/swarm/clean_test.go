@@ -27,8 +27,10 @@ type littered struct {
 	volumes      []string
 	availability swarm.NodeAvailability
 	calls        []string
-	stuck        bool // containers do not go
-	late         string
+	stuck        bool   // containers do not go
+	late         string // a network that the swarm has forgotten and the engine still lists
+	lists        int    // how often it lists it
+	tasks        int    // rounds that the services' tasks outlive them
 	broken       error
 }
 
@@ -61,8 +63,7 @@ func (l *littered) ServiceList(context.Context, client.ServiceListOptions) (r cl
 
 func (l *littered) take(list *[]string, what, id string) error {
 	l.calls = append(l.calls, what+" "+id)
-	if l.late == id { // it has just gone
-		*list = slices.DeleteFunc(slices.Clone(*list), func(s string) bool { return s == id })
+	if l.late == id {
 		return fmt.Errorf("Error response from daemon: network %s not found", id)
 	}
 	if !slices.Contains(*list, id) {
@@ -74,6 +75,17 @@ func (l *littered) take(list *[]string, what, id string) error {
 
 func (l *littered) ServiceRemove(_ context.Context, id string, _ client.ServiceRemoveOptions) (r client.ServiceRemoveResult, err error) {
 	return r, l.take(&l.services, "service", id)
+}
+
+func (l *littered) TaskList(context.Context, client.TaskListOptions) (r client.TaskListResult, err error) {
+	if len(l.services) == 0 && l.tasks > 0 {
+		l.tasks--
+		r.Items = append(r.Items, swarm.Task{ID: "t1"})
+		if l.tasks == 0 { // in its last moment it makes its network
+			l.networks = append(l.networks, "made-late")
+		}
+	}
+	return r, nil
 }
 
 func (l *littered) ConfigList(context.Context, client.ConfigListOptions) (r client.ConfigListResult, err error) {
@@ -111,6 +123,11 @@ func (l *littered) ContainerRemove(_ context.Context, id string, _ client.Contai
 }
 
 func (l *littered) NetworkList(context.Context, client.NetworkListOptions) (r client.NetworkListResult, err error) {
+	if l.late != "" {
+		if l.lists--; l.lists < 0 {
+			l.networks = slices.DeleteFunc(l.networks, func(s string) bool { return s == l.late })
+		}
+	}
 	for _, name := range append(slices.Clone(predefined), l.networks...) {
 		s := network.Summary{}
 		s.ID, s.Name = name, name
@@ -160,13 +177,35 @@ func TestClean(t *testing.T) {
 	}
 }
 
-// Seen on real VMs: a network of the swarm that is still listed, but gone.
+// Seen on real VMs: a network that the swarm has forgotten, and that its node
+// lists for a while; Clean must not end before.
 func TestCleanOfWhatHasJustGone(t *testing.T) {
-	l := &littered{networks: []string{"mess"}, late: "mess", availability: swarm.NodeAvailabilityActive}
+	l := &littered{networks: []string{"mess"}, late: "mess", lists: 3, availability: swarm.NodeAvailabilityActive}
 	p := normal()
 	p.interval = time.Millisecond
 	if _, err := p.clean(t.Context(), []CleanNode{{"docker1", l}}, time.Minute, nil); err != nil || len(l.networks) != 0 {
 		t.Errorf("%v, left %q", err, l.networks)
+	}
+	if len(l.calls) != 3 {
+		t.Errorf("called %q, want as often as it was listed", l.calls)
+	}
+}
+
+// A service's tasks outlive it, and may make its network after it has gone.
+func TestCleanWaitsForTasks(t *testing.T) {
+	l := &littered{services: []string{"web"}, tasks: 3, availability: swarm.NodeAvailabilityActive}
+	p := normal()
+	p.interval = time.Millisecond
+	var said []string
+	removed, err := p.clean(t.Context(), []CleanNode{{"docker1", l}}, time.Minute, func(s string) { said = append(said, s) })
+	if err != nil || len(l.networks) != 0 {
+		t.Errorf("%v, left %q", err, l.networks)
+	}
+	if diff := cmp.Diff([]string{"service web", "network made-late"}, removed); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"still there: service web, task t1", "still there: task t1", "still there: task t1, network made-late"}, said[:3]); diff != "" {
+		t.Error(diff)
 	}
 }
 
