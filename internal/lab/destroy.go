@@ -37,6 +37,10 @@ func (e *Env) Destroy(ctx context.Context) error {
 		steps = append(steps, Step{Name: "stop engine", After: []string{last}, Run: stopEngine})
 		last = "stop engine"
 	}
+	if _, err := os.Stat(e.exportsFile()); err == nil {
+		steps = append(steps, Step{Name: "remove exports", After: []string{last}, Run: removeExports})
+		last = "remove exports"
+	}
 	return runSteps(ctx, e, append(steps, Step{Name: "remove state", After: []string{last}, Run: removeState}))
 }
 

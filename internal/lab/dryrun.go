@@ -23,7 +23,7 @@ type Doomed struct {
 
 // Item is one thing of a lab.
 type Item struct {
-	Kind string `json:"kind"` // "VM", "volume", "network", "process", "folder"
+	Kind string `json:"kind"` // "VM", "volume", "network", "process", "folder", "file", "line", "Docker context"
 	Name string `json:"name"`
 	Note string `json:"note,omitempty"`
 }
@@ -51,6 +51,19 @@ func (e *Env) Doom(ctx context.Context) (Doomed, error) {
 		if e.Engine().Exists() {
 			add("folder", e.Engine().Dir, "the embedded engine, with the VMs' disks and networks")
 		}
+	}
+	x, err := e.readExports()
+	if err != nil {
+		return d, err
+	}
+	if x.DockerContext != "" {
+		add("Docker context", x.DockerContext, "")
+	}
+	if x.SSHConfig != "" {
+		add("line", "Include "+e.SSHConfigFile(), "in "+x.SSHConfig)
+	}
+	if x.AnsibleConfig != "" {
+		add("file", x.AnsibleConfig, "")
 	}
 	add("folder", e.StateDir(), "the lab's state")
 	artifacts := e.Lab.Artifacts

@@ -131,8 +131,11 @@ func (e *ProviderChangedError) Hint() string {
 const connectWithin = 3 * time.Minute
 
 func (e *Env) dialOptions() remote.DialOptions {
-	return remote.DialOptions{KnownHosts: filepath.Join(e.StateDir(), "known_hosts"), Counter: &e.counts.ssh}
+	return remote.DialOptions{KnownHosts: e.knownHosts(), Counter: &e.counts.ssh}
 }
+
+// knownHosts is where the nodes' host keys are pinned.
+func (e *Env) knownHosts() string { return filepath.Join(e.StateDir(), "known_hosts") }
 
 // Connect returns the open connection to a node; the first call dials. The
 // address at which the node answered last time comes first, since asking
@@ -187,16 +190,24 @@ func (e *Env) endpointFile(n config.Node) string {
 	return filepath.Join(e.StateDir(), "ssh", n.Name+".json")
 }
 
+// remembered is where the node answered last time.
+func (e *Env) remembered(n config.Node) (ep remote.Endpoint, ok bool) {
+	data, err := os.ReadFile(e.endpointFile(n))
+	if err != nil || json.Unmarshal(data, &ep) != nil || ep.Name != n.Name {
+		return ep, false
+	}
+	ep.Role, ep.LabIP = string(n.Role), n.IP
+	return ep, true
+}
+
 // redial tries the address of last time, once; nil if that is not known or
 // not right any more. Another machine at that address is found out by its
 // host key.
 func (e *Env) redial(ctx context.Context, n config.Node) *remote.Conn {
-	data, err := os.ReadFile(e.endpointFile(n))
-	var ep remote.Endpoint
-	if err != nil || json.Unmarshal(data, &ep) != nil || ep.Name != n.Name {
+	ep, ok := e.remembered(n)
+	if !ok {
 		return nil
 	}
-	ep.Role, ep.LabIP = string(n.Role), n.IP
 	c, err := remote.Dial(ctx, ep, e.dialOptions())
 	if err != nil {
 		if e.Log != nil {

@@ -74,7 +74,7 @@ func TestCommands(t *testing.T) {
 }
 
 var (
-	subcommand = regexp.MustCompile(`(?m)^  ([a-z]+) `)
+	subcommand = regexp.MustCompile(`(?m)^  ([a-z-]+) `)
 	usageLine  = regexp.MustCompile(`(?m)^  (labctl.*)$`)
 )
 

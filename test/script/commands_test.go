@@ -200,6 +200,8 @@ var (
 		{regexp.MustCompile(`\d{8}T\d{6}Z`), "TIME"},
 		{regexp.MustCompile(`(labctl lab \S+) [0-9a-f]{8}\b`), "$1 HASH"}, // of the lab's folder
 		{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
+		{regexp.MustCompile(`(?m)^\tPort \d+$`), "\tPort PORT"},
+		{regexp.MustCompile(`"\S+/\d+/key"`), `"KEY"`}, // of a node's SSH server
 	}
 )
 
