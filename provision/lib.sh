@@ -24,8 +24,12 @@ now() { cut -d. -f1 /proc/uptime; }
 # shell runs it as a process of its own.
 # shellcheck disable=SC2034 # the scripts behind this one read put_new
 put() {
-	mkdir -p "$(dirname "$1")"
-	cat >"$1.labctl-new"
+	{ mkdir -p "$(dirname "$1")" && cat >"$1.labctl-new"; } || {
+		rm -f "$1.labctl-new"
+		# shellcheck disable=SC2046 # two words
+		set -- "$1" $(df -Pm "$(dirname "$1")" | awk 'NR == 2 { print $4, $6 }')
+		fail "cannot write $1: $2 MiB are free on $3"
+	}
 	chmod "$2" "$1.labctl-new"
 	put_new=1
 	if cmp -s "$1" "$1.labctl-new" && [ "$(stat -c %a "$1")" = "${2#0}" ]; then

@@ -1,9 +1,16 @@
 #!/bin/sh
 # Tells labctl what is on the node, and changes nothing.
 # Argument: the fingerprint that install.sh leaves in its mark at its end.
-# Prints "done" alone if there is nothing to do: the mark is right, dockerd
-# answers and has the scenario image. lib.sh stands in front.
+# Prints "done" and the room alone if there is nothing to do: the mark is right,
+# dockerd answers and has the scenario image. lib.sh stands in front.
 set -eu
+
+# What is free where packages arrive, where they are unpacked to, and where
+# Docker lives.
+room() { df -Pk "$2" | awk -v what="$1" 'NR == 2 { print "room", what, $4, $6 }'; }
+room sent /var/tmp
+room programs /usr
+room data /var/lib
 
 if [ "$(cat /var/lib/labctl/docker.mark 2>/dev/null || :)" = "$1" ] &&
 	docker image inspect labctl/toolbox:latest >/dev/null 2>&1; then
@@ -18,6 +25,5 @@ command -v dpkg >/dev/null || fail "the node runs ${ID:-an unknown system}, not 
 echo "distribution $ID"
 echo "release $VERSION_CODENAME"
 echo "arch $(dpkg --print-architecture)"
-echo "free_kb $(df -Pk /var/lib | awk 'NR == 2 { print $4 }')"
 # shellcheck disable=SC2016 # the braces are dpkg-query's
 dpkg-query -W -f '${db:Status-Status} ${Package} ${Version}\n' | sed -n 's/^installed /package /p'

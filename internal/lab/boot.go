@@ -66,7 +66,16 @@ func (b *bootRun) start(ctx context.Context, e *Env) {
 	for _, n := range e.Lab.Nodes {
 		b.ready[n.Name] = make(chan struct{})
 	}
-	states, err := e.Vagrant().Status(ctx)
+	ended, err := e.Vagrant().EndOrphans(ctx)
+	if ended > 0 {
+		for _, n := range e.Lab.Nodes {
+			b.tell(n.Name, "ended the Vagrant that a killed labctl had left at work")
+		}
+	}
+	var states map[string]vagrant.State
+	if err == nil {
+		states, err = e.Vagrant().Status(ctx)
+	}
 	if err != nil {
 		b.err = err
 		close(b.done)

@@ -48,6 +48,9 @@ func destroyVMs(ctx context.Context, e *Env, say func(string)) (bool, error) {
 	if _, err := os.Stat(filepath.Join(e.StateDir(), "Vagrantfile")); errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
+	if _, err := e.Vagrant().EndOrphans(ctx); err != nil && ctx.Err() == nil && e.Log != nil {
+		e.Log.WithError(err).Warn("destroying all the same")
+	}
 	say("vagrant destroy")
 	err := e.Vagrant().Destroy(ctx)
 	if e.Choice.Provider == config.Embedded && ctx.Err() == nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"labctl/internal/config"
 	"labctl/internal/doctor"
 )
 
@@ -62,6 +63,12 @@ func preflight(ctx context.Context, e *Env, say func(string)) (bool, error) {
 	}
 	if warned != nil {
 		say("warnings about " + strings.Join(warned, ", ") + ": `labctl doctor` tells more")
+	}
+	// The embedded engine's bundle has a step of its own.
+	if e.Choice.Provider != config.Embedded {
+		if _, err := e.findBundle(ctx); err != nil {
+			problems = append(problems, err)
+		}
 	}
 	if problems != nil {
 		return false, errors.Join(problems...)

@@ -174,9 +174,6 @@ func (e *Env) endpoint(ctx context.Context, n config.Node, say func(string)) (re
 		if !errors.As(err, &said) || !said.NotReady() || time.Now().After(deadline) {
 			return ep, err
 		}
-		if states, serr := e.Vagrant().Status(ctx); serr != nil || states[n.Name] != vagrant.Running {
-			return ep, err
-		}
 		say("waiting for the VM to get an address")
 		select {
 		case <-ctx.Done():

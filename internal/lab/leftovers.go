@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -88,8 +89,9 @@ func (e *Env) id() string {
 }
 
 func (e *Env) vagrantKnows(node string) bool {
-	_, err := os.Stat(filepath.Join(e.StateDir(), ".vagrant", "machines", node, "libvirt", "id"))
-	return err == nil
+	// Empty if Vagrant was killed as it wrote it: it does not know the VM then.
+	id, err := os.ReadFile(filepath.Join(e.StateDir(), ".vagrant", "machines", node, "libvirt", "id"))
+	return err == nil && len(bytes.TrimSpace(id)) > 0
 }
 
 func (e *Env) removeDomain(ctx context.Context, domain string) error {

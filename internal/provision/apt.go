@@ -2,6 +2,7 @@ package provision
 
 import (
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -71,6 +72,9 @@ func parsePackages(text string) (map[string]Package, error) {
 		}
 		// As apt-get download names it.
 		p.File = p.Name + "_" + strings.ReplaceAll(p.Version, ":", "%3a") + "_" + p.Arch + ".deb"
+		if p.File != filepath.Base(p.File) || p.Size < 0 || p.InstalledKB < 0 {
+			return nil, fmt.Errorf("package %q has the version %q, size %d and installed size %d", p.Name, p.Version, p.Size, p.InstalledKB)
+		}
 		p.Depends = append(splitList(s["pre-depends"]), splitList(s["depends"])...)
 		for _, provided := range splitList(s["provides"]) {
 			p.Provides = append(p.Provides, alternatives(provided)[0])

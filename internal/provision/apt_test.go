@@ -1,6 +1,10 @@
 package provision
 
 import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -49,14 +53,45 @@ SHA256: 3d3f
 	}
 }
 
-func FuzzParseStanzas(f *testing.F) {
+// What apt shows of packages is their .deb files' control data.
+func FuzzParsePackages(f *testing.F) {
 	f.Add("A: b\n c\n\nD: e\n")
 	f.Add(" x\n:\n\n\r\n")
+	f.Add("Package: busybox\nVersion: 1:1.35.0-4\nArchitecture: amd64\nSize: 9\nInstalled-Size: 4\nDepends: a (>= 1) | b,\n c\nProvides: d\n\nPackage: ../x\nSize: 1\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, s := range parseStanzas(text) {
 			if len(s) == 0 {
 				t.Errorf("%q has a paragraph without fields", text)
 			}
+		}
+		all, err := parsePackages(text)
+		if err != nil && all != nil {
+			t.Error("packages beside an error")
+		}
+		for key, p := range all {
+			if key != p.Name+"="+p.Version || filepath.Dir(filepath.Join("/bundle", p.File)) != "/bundle" || p.Size < 0 || p.InstalledKB < 0 {
+				t.Errorf("%s: %+v", key, p)
+			}
+		}
+	})
+}
+
+// Of any file either a new one comes, or an error and the old one.
+func FuzzSwapData(f *testing.F) {
+	f.Add([]byte(arMagic + fmt.Sprintf("%-16s%-32s%-10d`\n", "debian-binary", "0", 4) + "2.0\n" + fmt.Sprintf("%-16s%-32s%-10d`\n", "data.tar.xz", "0", 1) + "x\n"))
+	f.Add([]byte(arMagic + fmt.Sprintf("%-16s%-32s%-10s`\n", "control.tar", "0", "9999999999")))
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, old []byte) {
+		deb, data := filepath.Join(dir, "x.deb"), filepath.Join(dir, "x.data")
+		for name, text := range map[string][]byte{deb: old, data: []byte("new")} {
+			if err := os.WriteFile(name, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := swapData(deb, data)
+		now, rerr := os.ReadFile(deb)
+		if rerr != nil || (err != nil && !bytes.Equal(now, old)) || (err == nil && !bytes.HasSuffix(now, []byte("`\nnew\n"))) {
+			t.Errorf("error %v, file %q, %v", err, now, rerr)
 		}
 	})
 }

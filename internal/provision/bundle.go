@@ -187,13 +187,16 @@ func (b *Bundle) fileProblem(p Package) string {
 	if p.File != filepath.Base(p.File) || !strings.HasSuffix(p.File, ".deb") {
 		return fmt.Sprintf("%s has the unusable file name %q", p.Name, p.File)
 	}
+	if p.InstalledKB < 0 || p.InstalledKB > 1<<30 {
+		return fmt.Sprintf("%s takes %d KiB, says %s", p.Name, p.InstalledKB, manifestFile)
+	}
 	sum, size, err := hashFile(filepath.Join(b.Dir, p.File))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Sprintf("lacks %s: no file %s, needed by %s", p.Name, p.File, b.neededBy(p.Name))
 	case err != nil:
 		return fmt.Sprintf("cannot read %s: %v", p.Name, err)
-	case sum != p.SHA256:
+	case sum != p.SHA256 || size != p.Size:
 		return fmt.Sprintf("%s is damaged: %s has SHA-256 %s and %d bytes, not %s and %d", p.Name, p.File, sum, size, p.SHA256, p.Size)
 	}
 	return ""

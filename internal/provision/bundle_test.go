@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"labctl/internal/config"
 )
 
 func TestVerify(t *testing.T) {
@@ -53,6 +56,12 @@ func TestVerify(t *testing.T) {
 			}
 			b.pkg(t, "runc").SHA256 = "1234"
 		}, []string{"runc is damaged: runc_1.0-1_amd64.deb has SHA-256 d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa and 5 bytes, not 1234 and 11"}},
+		{"wrong size", func(t *testing.T, b *Bundle) {
+			b.pkg(t, "runc").Size = 12
+		}, []string{"runc is damaged: runc_1.0-1_amd64.deb has SHA-256 " + hashOf(t, testBundle(t), "runc_1.0-1_amd64.deb") + " and 11 bytes, not " + hashOf(t, testBundle(t), "runc_1.0-1_amd64.deb") + " and 12"}},
+		{"impossible room", func(t *testing.T, b *Bundle) {
+			b.pkg(t, "runc").InstalledKB = -5
+		}, []string{"runc takes -5 KiB, says manifest.json"}},
 		{"name leads out", func(t *testing.T, b *Bundle) {
 			b.pkg(t, "runc").File = "../runc.deb"
 		}, []string{
@@ -136,4 +145,53 @@ func TestFindBundle(t *testing.T) {
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
+}
+
+func hashOf(t *testing.T, b *Bundle, file string) string {
+	t.Helper()
+	sum, _, err := hashFile(filepath.Join(b.Dir, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sum
+}
+
+// Whatever a manifest says, one that passes names files of its own folder
+// alone, and asks for a room that can be.
+func FuzzManifest(f *testing.F) {
+	dir := testBundle(f).Dir
+	file := filepath.Join(dir, manifestFile)
+	good, err := os.ReadFile(file)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(bytes.Replace(good, []byte("runc_1.0"), []byte("../runc_1.0"), 1))
+	f.Add([]byte(`{"schema":1,"packages":[{"name":"a","file":"-a.deb","installed_kb":-9223372036854775808,"size":-1,"depends":["b (>= 1) | c:any",""]}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b, err := readBundle(dir)
+		if err == nil {
+			err = b.Verify()
+		}
+		var be *BundleError
+		if err != nil {
+			if !errors.As(err, &be) || len(be.Problems) == 0 {
+				t.Fatalf("error of type %T: %v", err, err)
+			}
+			return
+		}
+		for _, p := range b.Manifest.Packages {
+			if info, err := os.Lstat(filepath.Join(dir, p.File)); err != nil || info.Size() != p.Size || filepath.Dir(filepath.Join(dir, p.File)) != dir {
+				t.Errorf("%+v: %v", p, err)
+			}
+		}
+		for what, kb := range wants(config.SourceBundle, facts{}, b.lackedBy(nil)) {
+			if kb < 0 {
+				t.Errorf("%s: %d", what, kb)
+			}
+		}
+	})
 }

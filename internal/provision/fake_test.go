@@ -59,7 +59,7 @@ func (f *fake) lines() []string {
 
 // testBundle makes a good bundle of tiny files: all that is needed, and
 // docker.io depends on tini, on libc6 and on what only a library provides.
-func testBundle(t *testing.T) *Bundle {
+func testBundle(t testing.TB) *Bundle {
 	t.Helper()
 	b := &Bundle{Dir: t.TempDir(), Manifest: Manifest{
 		Schema: manifestSchema, Distribution: "debian", Release: "bookworm", Arch: "amd64", Base: []string{"dpkg", "libc6"},

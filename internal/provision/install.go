@@ -42,8 +42,14 @@ type Options struct {
 type facts struct {
 	done                        bool
 	distribution, release, arch string
-	freeKB                      int64
+	room                        map[string]room   // by folder, see probe.sh
 	packages                    map[string]string // installed name ▸ version
+}
+
+// room is what df says of a place.
+type room struct {
+	freeKB int64
+	mount  string
 }
 
 // bootstrap unpacks what comes on standard input and runs install.sh in it.
@@ -74,8 +80,11 @@ func Install(ctx context.Context, r remote.Runner, o Options) (changed bool, err
 	}
 	mark := o.mark(parts)
 	f, err := probe(ctx, r, o.Node, mark)
-	if err != nil || f.done {
+	if err != nil {
 		return false, err
+	}
+	if f.done {
+		return false, o.checkRoom(f, map[string]int64{"data": leastKB})
 	}
 	source, err := o.resolve(f)
 	if err != nil {
@@ -84,9 +93,9 @@ func Install(ctx context.Context, r remote.Runner, o Options) (changed bool, err
 	var debs []Package
 	if source == config.SourceBundle {
 		debs = o.Bundle.lackedBy(f.packages)
-		if err := o.checkRoom(f, debs); err != nil {
-			return false, err
-		}
+	}
+	if err := o.checkRoom(f, wants(source, f, debs)); err != nil {
+		return false, err
 	}
 	parts = append(parts, part{name: "env", text: o.env(source, mark)})
 	s := &stream{parts: parts, debs: debs, progress: o.Progress}
@@ -116,7 +125,7 @@ func probe(ctx context.Context, r remote.Runner, node, mark string) (facts, erro
 	if err := failure(node, stepInstall, res, err); err != nil {
 		return facts{}, err
 	}
-	f := facts{packages: map[string]string{}}
+	f := facts{packages: map[string]string{}, room: map[string]room{}}
 	for line := range strings.Lines(res.Stdout) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		switch key {
@@ -128,8 +137,12 @@ func probe(ctx context.Context, r remote.Runner, node, mark string) (facts, erro
 			f.release = value
 		case "arch":
 			f.arch = value
-		case "free_kb":
-			f.freeKB, _ = strconv.ParseInt(value, 10, 64) // 0: not known
+		case "room":
+			what, rest, _ := strings.Cut(value, " ")
+			free, mount, _ := strings.Cut(rest, " ")
+			if kb, err := strconv.ParseInt(free, 10, 64); err == nil { // else it is not known
+				f.room[what] = room{kb, mount}
+			}
 		case "package":
 			name, version, _ := strings.Cut(value, " ")
 			f.packages[name] = version
@@ -175,23 +188,6 @@ func (b *Bundle) lackedBy(installed map[string]string) []Package {
 		}
 	}
 	return out
-}
-
-// checkRoom refuses a node whose disk cannot take the packages: a disk that
-// runs full in mid-install leaves a broken package database.
-func (o Options) checkRoom(f facts, debs []Package) error {
-	if len(debs) == 0 || f.freeKB == 0 {
-		return nil
-	}
-	const spare = 64 << 10 // KiB: image, logs, containers
-	need := int64(spare)
-	for _, p := range debs {
-		need += p.InstalledKB + p.Size>>10
-	}
-	if f.freeKB < need {
-		return refuse(o.Node, stepInstall, "%d MiB free on the disk, %d MiB needed", f.freeKB>>10, need>>10)
-	}
-	return nil
 }
 
 // parts are the files that install.sh needs, packages and settings apart.

@@ -17,7 +17,7 @@ import (
 )
 
 // freshNode is what probe.sh says of a node without Docker.
-const freshNode = "distribution debian\nrelease bookworm\narch amd64\nfree_kb 4000000\npackage libc6 2.36\npackage kmod 2.0-1\npackage iproute2 0.9-1\n"
+const freshNode = "distribution debian\nrelease bookworm\narch amd64\nroom sent 4000000 /\nroom programs 4000000 /\nroom data 4000000 /\npackage libc6 2.36\npackage kmod 2.0-1\npackage iproute2 0.9-1\n"
 
 // node answers probe.sh with the text and lets install.sh end as given.
 func node(probe string, install remote.Result, installErr error) *fake {
@@ -203,8 +203,16 @@ func TestInstallRefuses(t *testing.T) {
 			`docker1: install Docker: the bundle is for debian bookworm (amd64), the node runs ubuntu noble (amd64): build a bundle that fits, or set docker.source = "apt"`},
 		{"other version", freshNode, func(o *Options) { o.Version = "20.10.2" },
 			`docker1: install Docker: the bundle has docker.io 20.10.24+dfsg1-1, lab.toml asks for 20.10.2: build a bundle that fits, or set docker.source = "apt"`},
-		{"disk full", strings.Replace(freshNode, "4000000", "40000", 1), func(*Options) {},
-			`docker1: install Docker: 39 MiB free on the disk, 74 MiB needed`},
+		{"disk short", strings.ReplaceAll(freshNode, "4000000 /", "40000 /"), func(*Options) {},
+			`docker1: install Docker: 35 MiB are missing on the disk of /: 39 MiB free, 74 MiB needed`},
+		{"disk full", strings.ReplaceAll(freshNode, "4000000 /", "0 /"), func(*Options) {},
+			`docker1: install Docker: 74 MiB are missing on the disk of /: 0 MiB free, 74 MiB needed`},
+		{"disk full, apt", strings.ReplaceAll(freshNode, "4000000 /", "0 /"), func(o *Options) { o.Source = config.SourceApt },
+			`docker1: install Docker: 534 MiB are missing on the disk of /: 0 MiB free, 534 MiB needed`},
+		{"one disk of several full", strings.Replace(freshNode, "room data 4000000 /", "room data 1000 /var", 1), func(*Options) {},
+			`docker1: install Docker: 64 MiB are missing on the disk of /var: 0 MiB free, 64 MiB needed`},
+		{"disk full afterwards", "room sent 0 /\nroom programs 0 /\nroom data 9000 /\ndone\n", func(*Options) {},
+			`docker1: install Docker: 24 MiB are missing on the disk of /: 8 MiB free, 32 MiB needed`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := node(c.probe, remote.Result{}, errors.New("must not be called"))

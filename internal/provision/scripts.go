@@ -29,13 +29,17 @@ type Error struct {
 	Reason string // the script's own last word
 	// Stderr is what the node printed on standard error before that.
 	Stderr string
-	Err    error // a *remote.ExitError, or what the Runner returned
+	Remedy string // what a person can do; "" for nothing that is known
+	Err    error  // a *remote.ExitError, or what the Runner returned
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s: %s", e.Node, e.Step, e.Reason) }
 
 // Output returns what the node said before the reason.
 func (e *Error) Output() string { return e.Stderr }
+
+// Hint returns the remedy.
+func (e *Error) Hint() string { return e.Remedy }
 
 // Unwrap returns the Runner's error.
 func (e *Error) Unwrap() error { return e.Err }

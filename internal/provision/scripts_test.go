@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -106,5 +107,18 @@ echo "$put_new $(stat -c %a "$1") $(ls "$(dirname "$1")")"
 	want := "::changed " + file + "\n1 640 one\n0\n::changed " + file + "\n1 600 b\n"
 	if diff := cmp.Diff(want, res.Stdout); diff != "" || res.ExitCode != 0 {
 		t.Errorf("exit %d %s (-want +got):\n%s", res.ExitCode, res.Stderr, diff)
+	}
+
+	// /dev/full is a disk that has run full.
+	full := filepath.Join(t.TempDir(), "a")
+	if err := os.Symlink("/dev/full", full+".labctl-new"); err != nil {
+		t.Fatal(err)
+	}
+	res = lib(t, `echo one | put "$1" 0640`, full)
+	if re := regexp.MustCompile(`(?m)^labctl: cannot write ` + full + `: \d+ MiB are free on /\S*$`); res.ExitCode != 1 || !re.MatchString(res.Stderr) {
+		t.Errorf("exit %d, %q", res.ExitCode, res.Stderr)
+	}
+	if left, _ := os.ReadDir(filepath.Dir(full)); len(left) != 0 {
+		t.Errorf("it left %v", left)
 	}
 }

@@ -3,6 +3,7 @@ package vagrant
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -130,13 +131,15 @@ var known = []struct{ text, hint string }{
 func (c *Client) env() []string {
 	return []string{
 		"VAGRANT_DEFAULT_PROVIDER=" + c.vagrantProvider(),
-		"VAGRANT_DOTFILE_PATH=" + filepath.Join(c.Dir, ".vagrant"),
+		c.dotfile(),
 		"VAGRANT_CWD=" + c.Dir,
 		// No question to a server about a newer Vagrant.
 		"VAGRANT_CHECKPOINT_DISABLE=1",
 		"VAGRANT_NO_COLOR=1",
 	}
 }
+
+func (c *Client) dotfile() string { return "VAGRANT_DOTFILE_PATH=" + filepath.Join(c.Dir, ".vagrant") }
 
 // vagrantProvider is the provider's name in Vagrant: the embedded engine is
 // libvirt to it.
@@ -176,8 +179,49 @@ func (c *Client) Status(ctx context.Context) (map[string]State, error) {
 	return out, nil
 }
 
-// Endpoint asks how a running node is reached over SSH.
+// Endpoint asks how a running node is reached over SSH. A VM that does not run
+// is an *OffError, one that is not there a *NoVMError.
 func (c *Client) Endpoint(ctx context.Context, n config.Node) (remote.Endpoint, error) {
+	if c.direct() { // it tells at once, and Vagrant after two seconds
+		if err := c.off(ctx, n.Name); err != nil {
+			return remote.Endpoint{}, err
+		}
+	}
+	ep, err := c.askEndpoint(ctx, n)
+	var said *Error
+	if errors.As(err, &said) && said.NotReady() && !c.direct() {
+		if off := c.off(ctx, n.Name); off != nil {
+			return remote.Endpoint{}, off
+		}
+	}
+	return ep, err
+}
+
+// off is an error if the node's VM does not run. That its state cannot be told
+// is none.
+func (c *Client) off(ctx context.Context, node string) error {
+	states, err := c.Status(ctx)
+	if err != nil || states[node] == Running {
+		return nil
+	}
+	if states[node] == "" || states[node] == NotCreated {
+		return &NoVMError{Node: node}
+	}
+	return &OffError{Node: node, State: states[node]}
+}
+
+// OffError is a node whose VM does not run, where it must.
+type OffError struct {
+	Node  string
+	State State // "powered off", "paused", …
+}
+
+func (e *OffError) Error() string { return fmt.Sprintf("%s: its VM is %s", e.Node, e.State) }
+
+// Hint says what brings it up.
+func (e *OffError) Hint() string { return "`labctl create` starts it" }
+
+func (c *Client) askEndpoint(ctx context.Context, n config.Node) (remote.Endpoint, error) {
 	text := ""
 	err := c.ask(ctx, c.queryTimeout(), "no answer within", func(m message) {
 		if m.target == n.Name && m.kind == "ssh-config" {

@@ -4,6 +4,8 @@ package vagrant
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -113,5 +115,36 @@ func TestNoVagrant(t *testing.T) {
 	_, err := c.Status(t.Context())
 	if err == nil || err.Error() != `vagrant status failed: exec: "vagrant": executable file not found in $PATH` {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestEndpointOff(t *testing.T) {
+	n := config.Node{Name: "docker2", Role: config.Worker, IP: netip.MustParseAddr("192.168.33.12")}
+	c, l := twoVMs(t)
+	l.state["id-2"] = "shut off"
+	_, err := c.Endpoint(t.Context(), n)
+	checkOff(t, err, "docker2: its VM is powered off", "`labctl create` starts it")
+	l.state["id-2"] = "paused"
+	_, err = c.Endpoint(t.Context(), n)
+	checkOff(t, err, "docker2: its VM is paused", "`labctl create` starts it")
+	delete(l.state, "id-2")
+	_, err = c.Endpoint(t.Context(), n)
+	checkOff(t, err, "docker2: there is no VM", "`labctl create` makes the VMs that are missing")
+
+	const notReady = `case $1 in status) echo 1,docker2,state,%s ;; *) echo '1,,error-exit,Vagrant::Errors::SSHNotReady,The provider for this Vagrant-managed machine is reporting that it\nis not yet ready for SSH.'; exit 1; esac`
+	_, err = fake(t, fmt.Sprintf(notReady, "poweroff")).Endpoint(t.Context(), n)
+	checkOff(t, err, "docker2: its VM is powered off", "`labctl create` starts it")
+	_, err = fake(t, fmt.Sprintf(notReady, "running")).Endpoint(t.Context(), n)
+	var said *Error
+	if !errors.As(err, &said) || !said.NotReady() {
+		t.Errorf("error %v", err)
+	}
+}
+
+func checkOff(t *testing.T, err error, text, hint string) {
+	t.Helper()
+	h, ok := err.(interface{ Hint() string })
+	if !ok || err.Error() != text || h.Hint() != hint {
+		t.Errorf("error %v, want %q and hint %q", err, text, hint)
 	}
 }

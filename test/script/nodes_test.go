@@ -32,8 +32,8 @@ var nodeScript string
 
 // The programs of a node: those that node.sh plays, and this machine's own.
 var (
-	played = strings.Fields("sh sudo docker systemctl apt-get apt-cache dpkg dpkg-query busybox hostname getent groupadd usermod id uname journalctl ip modprobe date")
-	real   = strings.Fields("awk basename cat chmod cmp cp cut df dirname env find flock grep gzip head ln mkdir mktemp mv readlink rm sed sha256sum sleep sort stat tail tar timeout tr true")
+	played = strings.Fields("sh sudo docker systemctl apt-get apt-cache dpkg dpkg-query busybox hostname getent groupadd usermod id uname journalctl ip modprobe date df")
+	real   = strings.Fields("awk basename cat chmod cmp cp cut dirname env find flock grep gzip head ln mkdir mktemp mv readlink rm sed sha256sum sleep sort stat tail tar timeout tr true")
 )
 
 // node is a machine that SSH reaches; Docker is not on it yet.

@@ -153,7 +153,7 @@ func (n *quickNode) exec(line string, stdin io.Reader, stdout, _ io.Writer) int 
 		if n.installed.Load() {
 			say("done\n")
 		} else {
-			say("distribution debian\nrelease bookworm\narch amd64\nfree_kb 9999999\n")
+			say("distribution debian\nrelease bookworm\narch amd64\nroom data 9999999 /\n")
 		}
 	case strings.Contains(line, n.name+" vagrant "): // prepare.sh
 		if !n.prepared.Swap(true) {

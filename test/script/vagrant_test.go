@@ -130,8 +130,8 @@ func (v *vagrantRun) status() int {
 
 func (v *vagrantRun) sshConfig(name string) int {
 	data, err := os.ReadFile(v.file(name))
-	_, made := os.Stat(v.file("vm/" + name))
-	if err != nil || made != nil {
+	state, _ := os.ReadFile(v.file("vm/" + name))
+	if err != nil || strings.TrimSpace(string(state)) != "running" {
 		return v.fail("Vagrant::Errors::SSHNotReady", "The provider for this Vagrant-managed machine is reporting that it\nis not yet ready for SSH.")
 	}
 	at := strings.Fields(string(data))
@@ -186,6 +186,7 @@ func (v *vagrantRun) hang(names []string) int {
 	}
 	interrupts := make(chan os.Signal, 2)
 	signal.Notify(interrupts, os.Interrupt)
+	signal.Ignore(syscall.SIGPIPE) // so does Ruby: labctl may be dead
 	v.replay("waiting", names)
 	_ = os.WriteFile(v.file("child"), []byte(fmt.Sprint(child.Process.Pid)), 0o644)
 	_ = os.WriteFile(v.file("pid"), []byte(fmt.Sprint(os.Getpid())), 0o644)
