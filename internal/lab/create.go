@@ -262,17 +262,22 @@ func (e *Env) findBundle(ctx context.Context) (*provision.Bundle, error) {
 }
 
 func swarmInit(n config.Node) func(context.Context, *Env, func(string)) (bool, error) {
-	return func(ctx context.Context, e *Env, _ func(string)) (bool, error) {
+	return func(ctx context.Context, e *Env, say func(string)) (bool, error) {
 		m, err := e.member(n)
 		if err != nil {
 			return false, err
 		}
-		return swarm.Init(ctx, m, e.swarmOptions())
+		set, err := e.matchClock(ctx, n, say)
+		if err != nil {
+			return set, err
+		}
+		changed, err := swarm.Init(ctx, m, e.swarmOptions())
+		return set || changed, err
 	}
 }
 
 func swarmJoin(leader, n config.Node) func(context.Context, *Env, func(string)) (bool, error) {
-	return func(ctx context.Context, e *Env, _ func(string)) (bool, error) {
+	return func(ctx context.Context, e *Env, say func(string)) (bool, error) {
 		l, err := e.member(leader)
 		if err != nil {
 			return false, err
@@ -281,7 +286,12 @@ func swarmJoin(leader, n config.Node) func(context.Context, *Env, func(string)) 
 		if err != nil {
 			return false, err
 		}
-		return swarm.Join(ctx, l, m, e.swarmOptions())
+		set, err := e.matchClock(ctx, n, say)
+		if err != nil {
+			return set, err
+		}
+		changed, err := swarm.Join(ctx, l, m, e.swarmOptions())
+		return set || changed, err
 	}
 }
 

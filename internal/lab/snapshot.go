@@ -14,7 +14,6 @@ import (
 
 	"labctl/internal/config"
 	"labctl/internal/engine"
-	"labctl/internal/remote"
 	"labctl/internal/swarm"
 )
 
@@ -235,33 +234,6 @@ func pristine(ctx context.Context, e *Env, say func(string)) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
-}
-
-// setClock gives a node this machine's time. Only a node that was set back,
-// or stood still, needs it.
-func setClock(ctx context.Context, c *remote.Conn, node string) error {
-	now := time.Now()
-	_, err := remote.Check(ctx, c, node, remote.Script(`sudo -n date -u -s "@$1" >/dev/null`, fmt.Sprintf("%d.%03d", now.Unix(), now.Nanosecond()/1e6)))
-	return err
-}
-
-// setClocks sets those of the connected nodes, side by side.
-func setClocks(ctx context.Context, e *Env) error {
-	var connected []config.Node
-	for _, n := range e.Lab.Nodes {
-		if e.Runner(n.Name) != nil {
-			connected = append(connected, n)
-		}
-	}
-	errs := make(chan error, len(connected))
-	for _, n := range connected {
-		go func() { errs <- setClock(ctx, e.Runner(n.Name), n.Name) }()
-	}
-	var all []error
-	for range connected {
-		all = append(all, <-errs)
-	}
-	return errors.Join(all...)
 }
 
 // Reset brings the lab back to the swarm as create left it. Without a

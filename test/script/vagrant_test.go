@@ -26,7 +26,8 @@ var recorded embed.FS
 //	NAME      a node's SSH host, port and key
 //	vm/NAME   a VM's state, if it was made
 //	mode      what goes wrong: hang, interrupted or deaf while booting, fail,
-//	          half, killed, longline, lingers; status-fails
+//	          half, killed, longline, lingers; status-fails; stays while
+//	          destroying, between the first VM and the second
 //	child     the process id of the child that a booting Vagrant has
 func fakeVagrant(args []string) int {
 	v := vagrantRun{fake: os.Getenv("FAKE"), out: os.Stdout}
@@ -235,7 +236,14 @@ func (v *vagrantRun) snapshot(words []string) int {
 }
 
 func (v *vagrantRun) destroy() int {
-	for _, name := range v.nodes() {
+	for i, name := range v.nodes() {
+		if i == 1 && v.mode == "stays" {
+			interrupts := make(chan os.Signal, 2)
+			signal.Notify(interrupts, os.Interrupt)
+			_ = os.WriteFile(v.file("pid"), []byte(fmt.Sprint(os.Getpid())), 0o644)
+			<-interrupts
+			return 1
+		}
 		_ = os.Remove(v.file("vm/" + name))
 		v.say(name, "ui", "info", "==> "+name+": Destroying VM and associated drives...")
 		_ = os.RemoveAll(filepath.Join(os.Getenv("VAGRANT_DOTFILE_PATH"), "machines", name))

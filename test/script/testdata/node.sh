@@ -136,8 +136,14 @@ df)
 	;;
 date)
 	case "$*" in
-	*-s*) : >"$NODE/clock-set" ;;
-	*) exec /bin/date "$@" ;;
+	*-s*)
+		: >"$NODE/clock-set"
+		rm -f "$NODE/clock"
+		;;
+	*)
+		[ ! -e "$NODE/clock" ] || set -- -d "$(cat "$NODE/clock")" "$@"
+		exec /bin/date "$@"
+		;;
 	esac
 	;;
 *)
