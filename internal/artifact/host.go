@@ -49,6 +49,7 @@ func CollectHost(r *Run, h Host) {
 		{"engine", "engine", "engine.log"},
 		{"engine/qemu", "engine/log/qemu", "*.log"},
 		{"scenario", "scenario", "*.json"},
+		{"faults", "faults", "*.json"},
 	} {
 		dir := filepath.Join(h.StateDir, filepath.FromSlash(glob.dir))
 		files, _ := fs.Glob(os.DirFS(dir), glob.pattern) // the pattern is sound

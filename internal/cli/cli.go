@@ -171,7 +171,7 @@ func (a *app) root() *cobra.Command {
 		a.initCommand(), a.validateCommand(), a.renderCommand(),
 		withNoCache(a.createCommand()), a.bakeCommand(), a.statusCommand(), a.sshCommand(), a.execCommand(), a.exportCommand(),
 		a.scenarioCommand(), a.doctorCommand(), a.diagnoseCommand(), a.reportCommand(), a.swarmCommand(), a.resetCommand(), a.snapshotCommand(), a.destroyCommand(),
-		a.collectCommand(), a.artifactsCommand(),
+		a.faultCommand(), a.collectCommand(), a.artifactsCommand(),
 		a.boxCommand(), a.bundleCommand(), a.engineCommand(),
 	)
 	letWait(a, root)

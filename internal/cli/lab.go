@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"labctl/internal/config"
+	"labctl/internal/fault"
 	"labctl/internal/lab"
 	"labctl/internal/remote"
 	"labctl/internal/ui"
@@ -132,8 +133,13 @@ func (a *app) create(ctx context.Context, force, prune bool, bootTimeout time.Du
 	} else if err := e.Choose(ctx); err != nil {
 		return err
 	}
+	tellFaults(s.ui, e)
 	begin := time.Now()
 	if err := e.Apply(ctx, prune); err != nil {
+		return err
+	}
+	// All nodes run now.
+	if err := fault.Forget(fault.Dir(e.StateDir()), fault.NodeDown); err != nil {
 		return err
 	}
 	s.ui.Close()
@@ -183,6 +189,7 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 			_, _ = fmt.Fprintf(a.streams.Err, "warning: %s: %s\n", n.Name, strings.TrimPrefix(n.Error, n.Name+": "))
 		}
 	}
+	tellFaults(a.streams.Err, e)
 	return nil
 }
 

@@ -242,6 +242,7 @@ func (a *app) stage(ctx context.Context, command, name string) (*stage, error) {
 		st.close()
 		return nil, err
 	}
+	tellFaults(a.streams.Err, e) // no check tells the truth on a broken lab
 	a.takesSecond.Store(true)
 	return st, nil
 }

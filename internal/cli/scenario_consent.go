@@ -41,7 +41,7 @@ func (a *app) consent(ctx context.Context, doc *document, allowed bool) error {
 	refusal := &hostConsentError{file: doc.file}
 	var list strings.Builder
 	for _, b := range doc.d.Blocks {
-		if b.Place == "host" {
+		if b.Place == "host" && !b.RunsLabctl() {
 			refusal.lines = append(refusal.lines, fmt.Sprint(b.Line))
 			fmt.Fprintf(&list, "%s:\n    %s\n", doc.d.Name(b), strings.ReplaceAll(strings.TrimSpace(b.Script), "\n", "\n    "))
 		}

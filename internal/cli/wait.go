@@ -16,7 +16,7 @@ import (
 var lockers = []string{
 	"labctl create", "labctl destroy", "labctl reset",
 	"labctl snapshot save", "labctl snapshot restore", "labctl snapshot delete",
-	"labctl swarm form", "labctl swarm leave",
+	"labctl swarm form", "labctl swarm leave", "labctl fault inject", "labctl fault clear", "labctl fault reveal",
 	"labctl scenario", "labctl scenario all", "labctl scenario learn", "labctl scenario test", "labctl scenario cleanup",
 }
 

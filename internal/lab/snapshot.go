@@ -14,6 +14,7 @@ import (
 
 	"labctl/internal/config"
 	"labctl/internal/engine"
+	"labctl/internal/fault"
 	"labctl/internal/swarm"
 )
 
@@ -197,8 +198,8 @@ func restoreSteps(l *config.Lab, name string) []Step {
 			return false, err
 		}
 		// What a scenario had begun is as it was then, and so is what is left
-		// to undo.
-		return true, e.restoreJournals(name)
+		// to undo. Of faults the nodes' own journals tell.
+		return true, errors.Join(os.RemoveAll(fault.Dir(e.StateDir())), e.restoreJournals(name))
 	}}}
 	var last []string
 	for _, n := range l.Nodes {

@@ -198,6 +198,11 @@ func (r *run) attempt(ctx context.Context, b *Block, n Node, timeout time.Durati
 		Env:    environ(r.vars, r.saved, nodeVars),
 		Stdout: io.MultiWriter(&out, &stdout), Stderr: io.MultiWriter(&out, &stderr),
 	}
+	if args, err := r.labctlArgs(b, merge(r.vars, r.saved, nodeVars)); err != nil {
+		return try{exit: -1, err: err}
+	} else if args != nil {
+		cmd.Argv, cmd.Stdin = args, nil
+	}
 	type ended struct {
 		res remote.Result
 		err error

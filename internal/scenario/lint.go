@@ -160,6 +160,7 @@ func (l *linter) scripts() {
 			l.variables(b, s, known, saved)
 		}
 		l.ports(b, s, values)
+		l.labctl(b)
 		if b.Save == "" {
 			continue
 		}

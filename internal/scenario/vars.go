@@ -117,13 +117,19 @@ func labVars(lab string, nodes []Node) map[string]string {
 
 // environ is a map of variables as a Command takes it, in a fixed order.
 func environ(layers ...map[string]string) []string {
-	all := map[string]string{}
-	for _, l := range layers {
-		maps.Copy(all, l)
-	}
+	all := merge(layers...)
 	out := make([]string, 0, len(all))
 	for _, k := range slices.Sorted(maps.Keys(all)) {
 		out = append(out, k+"="+all[k])
 	}
 	return out
+}
+
+// merge lays maps of variables one over the other.
+func merge(layers ...map[string]string) map[string]string {
+	all := map[string]string{}
+	for _, l := range layers {
+		maps.Copy(all, l)
+	}
+	return all
 }

@@ -1,0 +1,93 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// checkFaults breaks docker2 in ways that show at once: one that diagnose must
+// find, one whose labctl is killed, and one that only a timer undoes.
+func checkFaults(t *testing.T, l *lab) {
+	t.Helper()
+	// traces is all that a fault may leave on the node.
+	traces := func() string {
+		t.Helper()
+		r := l.ok(shortWithin, "exec", "docker2", "--", "sudo", "sh", "-c",
+			"iptables-save | grep labctl; cat /etc/resolv.conf; ls -d /var/lib/labctl/fault /etc/systemd/system/*labctl-fault* 2>/dev/null; systemctl list-units --all --plain --no-legend 'labctl-fault*'; true")
+		return r.out
+	}
+	before := traces()
+
+	r := l.ok(shortWithin, "fault", "inject", "port", "--port", "7946", "--node", "@worker")
+	if !strings.Contains(r.out, "injected: port 7946 on docker2\nsymptom: ") {
+		t.Errorf("inject says %q", r.out)
+	}
+	d := l.run(shortWithin, nil, "diagnose", "--json")
+	var found struct{ Findings []struct{ ID string } }
+	if err := json.Unmarshal([]byte(d.out), &found); err != nil || len(found.Findings) != 1 || found.Findings[0].ID != "port-blocked" {
+		t.Errorf("diagnose: %v, findings %+v", err, found.Findings)
+	}
+	if st := l.run(shortWithin, nil, "status"); !strings.Contains(st.err, "warning: a fault is on: port 7946 on docker2 since ") {
+		t.Errorf("status says %q", st.err)
+	}
+	if again := l.run(shortWithin, nil, "fault", "inject", "dns"); again.code != 1 || !strings.Contains(again.err, "error: a fault is on already: port 7946 on docker2\n") {
+		t.Errorf("a second fault: exit code %d\n%s", again.code, again.err)
+	}
+	if r := l.ok(shortWithin, "fault", "clear"); r.out != "undone: port 7946 on docker2\n" {
+		t.Errorf("clear says %q", r.out)
+	}
+	if now := traces(); now != before {
+		t.Errorf("after clear the node has\n%s\nbefore it had\n%s", now, before)
+	}
+
+	// kill -9, right after the node has begun.
+	cmd := exec.Command(binary, "--progress", "plain", "fault", "inject", "dns", "--node", "docker2")
+	cmd.Dir = l.dir
+	news, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	watchdog := time.AfterFunc(shortWithin, func() { _ = cmd.Process.Kill() })
+	said := ""
+	for lines := bufio.NewScanner(news); lines.Scan(); {
+		said += lines.Text() + "\n"
+		if strings.Contains(lines.Text(), "waiting for the symptom") || strings.Contains(lines.Text(), "fault: done") {
+			break
+		}
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	watchdog.Stop()
+	if now := traces(); !strings.Contains(now, "nameserver 192.0.2.53") {
+		t.Fatalf("the fault is not on: %s\nlabctl said %s", now, said)
+	}
+	if r := l.ok(shortWithin, "fault", "status"); !strings.Contains(r.out, "dns on docker2") || !strings.Contains(r.out, "docker2: on") {
+		t.Errorf("status after the kill: %q", r.out)
+	}
+	if r := l.ok(shortWithin, "fault", "clear"); r.out != "undone: dns on docker2\n" {
+		t.Errorf("clear after the kill says %q", r.out)
+	}
+
+	l.ok(shortWithin, "fault", "inject", "disk-full", "--node", "docker2", "--for", "10s")
+	deadline := time.Now().Add(time.Minute)
+	for {
+		r := l.ok(shortWithin, "fault", "status")
+		if strings.HasSuffix(r.out, "no fault is on\n") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the timer did not undo it: %q", r.out)
+		}
+		time.Sleep(time.Second)
+	}
+	if now := traces(); now != before {
+		t.Errorf("after kill and timer the node has\n%s\nbefore it had\n%s", now, before)
+	}
+}
