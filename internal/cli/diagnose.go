@@ -17,26 +17,43 @@ import (
 	"labctl/internal/diagnose"
 	"labctl/internal/lab"
 	"labctl/internal/ui"
+	"labctl/internal/vagrant"
 )
 
 func (a *app) diagnoseCommand() *cobra.Command {
-	var asJSON bool
+	var o diagnoseOptions
 	cmd := &cobra.Command{
 		Use:   "diagnose",
 		Short: "Find out what is wrong with the lab: symptom, cause, evidence, remedy",
 		Long: "Find out what is wrong with the lab: symptom, cause, evidence, remedy.\n\n" +
-			"It asks every node for its networks, addresses, routes, tasks and peers, compares them, and changes nothing.\n" +
-			"The exit code is 1 if it finds something.",
+			"It asks every node for its networks, addresses, routes, firewall, disks, clock, services and tasks, lets every node\n" +
+			"try every other (2377/tcp, 7946/tcp and udp, the overlays' port, large packets, the overlay ingress), reads the rules\n" +
+			"of iptables and nft for what stops a packet, compares all that, and changes nothing. What follows from another\n" +
+			"finding is not told. docs/diagnose.md lists all findings. The exit code is 1 if it finds something.\n\n" +
+			"With --fix it carries out the remedies that are safe, after asking for each, and looks again.",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.diagnose(cmd.Context(), asJSON) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case o.fix && o.json:
+				return &usageError{errors.New("diagnose: --fix and --json do not go together")}
+			case o.yes && !o.fix:
+				return &usageError{errors.New("diagnose: --yes goes with --fix")}
+			}
+			return a.diagnose(cmd.Context(), o)
+		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, with the facts of every node")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON, with the facts of every node")
+	cmd.Flags().BoolVar(&o.fix, "fix", false, "mend what can be mended safely, after asking, and look again")
+	cmd.Flags().BoolVar(&o.yes, "yes", false, "with --fix: do not ask")
 	return cmd
 }
 
-// diagnose takes no lock: it only reads, and a scenario that runs calls it. In
-// a scenario's block it leaves no evidence of its own: the scenario does.
-func (a *app) diagnose(ctx context.Context, asJSON bool) (err error) {
+type diagnoseOptions struct{ json, fix, yes bool }
+
+// diagnose takes no lock, unless it is to mend: it only reads, and a scenario
+// that runs calls it. In a scenario's block it leaves no evidence of its own:
+// the scenario does.
+func (a *app) diagnose(ctx context.Context, o diagnoseOptions) (err error) {
 	e, err := a.attach(ctx)
 	if err != nil {
 		return err
@@ -45,8 +62,16 @@ func (a *app) diagnose(ctx context.Context, asJSON bool) (err error) {
 	if e.State.Provider == "" {
 		return &errNoLab{e.Dir}
 	}
+	if o.fix {
+		lock, err := lab.TakeLock(e.StateDir(), "diagnose --fix")
+		if err != nil {
+			return err
+		}
+		defer lock.Release()
+	}
 	var s *session
 	out := a.streams.Out
+	wrong := false
 	if os.Getenv("LAB_FILE") == "" {
 		if s, err = a.begin(e, "diagnose", true); err != nil {
 			return err
@@ -56,8 +81,9 @@ func (a *app) diagnose(ctx context.Context, asJSON bool) (err error) {
 			s.unreachable = errEngineOff{}
 		}
 		defer func() {
-			// What was found is told already; here the code only says so.
-			if ended := s.end(ctx, err, true); !errors.As(ended, new(exitError)) {
+			// What was found is told already; here the code only says so. Of a
+			// sound lab the facts are evidence enough.
+			if ended := s.end(ctx, err, wrong); !errors.As(ended, new(exitError)) {
 				err = ended
 			}
 		}()
@@ -66,17 +92,23 @@ func (a *app) diagnose(ctx context.Context, asJSON bool) (err error) {
 	if err != nil {
 		return err
 	}
+	if o.fix {
+		if facts, found, err = a.mendLab(ctx, e, out, facts, found, o.yes); err != nil {
+			return err
+		}
+	}
+	wrong = len(found) > 0
 	if s != nil {
 		if err := s.keepFindings(facts, found); err != nil {
 			return err
 		}
 	}
-	if asJSON {
+	if o.json {
 		_, err = out.Write(findingsJSON(facts, found))
 	} else {
 		err = diagnose.WriteText(out, facts, found)
 	}
-	if err == nil && len(found) > 0 {
+	if err == nil && wrong {
 		return exitError(exitFailed)
 	}
 	return err
@@ -109,13 +141,15 @@ func (s *session) keepFindings(facts diagnose.Facts, found []diagnose.Finding) e
 func diagnoseLab(ctx context.Context, e *lab.Env) (diagnose.Facts, []diagnose.Finding, error) {
 	off := e.State.Provider == config.Embedded && !e.Engine().Inside()
 	targets := make([]diagnose.Target, len(e.Lab.Nodes))
+	vms := askVMs(ctx, e, off)
+	defer vms.stop()
 	var wg sync.WaitGroup
 	for i, n := range e.Lab.Nodes {
 		if off {
 			targets[i] = diagnose.Target{Node: n, Err: errEngineOff{}}
 			continue
 		}
-		wg.Go(func() { targets[i] = diagnoseTarget(ctx, e, n) })
+		wg.Go(func() { targets[i] = diagnoseTarget(ctx, e, n, vms) })
 	}
 	wg.Wait()
 	return diagnose.Run(ctx, e.Lab, targets)
@@ -124,15 +158,21 @@ func diagnoseLab(ctx context.Context, e *lab.Env) (diagnose.Facts, []diagnose.Fi
 // diagnoseConnect is how long a node may take to answer SSH.
 const diagnoseConnect = 30 * time.Second
 
-func diagnoseTarget(ctx context.Context, e *lab.Env, n config.Node) diagnose.Target {
+func diagnoseTarget(ctx context.Context, e *lab.Env, n config.Node, vms *vmStates) diagnose.Target {
 	t := diagnose.Target{Node: n}
 	conn := e.Runner(n.Name)
 	if conn == nil {
-		ctx, cancel := context.WithTimeoutCause(ctx, diagnoseConnect, errors.New("no answer within "+diagnoseConnect.String()))
+		dial, cancel := context.WithTimeoutCause(ctx, diagnoseConnect, errors.New("no answer within "+diagnoseConnect.String()))
 		defer cancel()
+		go func() {
+			// A VM that is off need not be waited for.
+			if state := vms.of(dial, n.Name); state != "" && state != string(vagrant.Running) {
+				cancel()
+			}
+		}()
 		var err error
-		if conn, err = e.Connect(ctx, n, func(string) {}); err != nil {
-			t.Err = err
+		if conn, err = e.Connect(dial, n, func(string) {}); err != nil {
+			t.Err, t.VM = err, vms.of(ctx, n.Name)
 			return t
 		}
 	}
@@ -144,6 +184,37 @@ func diagnoseTarget(ctx context.Context, e *lab.Env, n config.Node) diagnose.Tar
 	}
 	t.API = api
 	return t
+}
+
+// vmStates is what runs the VMs says of them, as soon as it has said it.
+type vmStates struct {
+	stop   context.CancelFunc
+	done   chan struct{}
+	states map[string]vagrant.State
+}
+
+// askVMs asks side by side with the nodes, of which it is only needed for
+// those that do not answer.
+func askVMs(ctx context.Context, e *lab.Env, off bool) *vmStates {
+	ctx, stop := context.WithCancel(ctx)
+	v := &vmStates{stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(v.done)
+		if !off {
+			v.states, _ = e.Vagrant().Status(ctx) // then nothing is said of the VMs
+		}
+	}()
+	return v
+}
+
+// of waits for the state of a node's VM; "" if it is not known.
+func (v *vmStates) of(ctx context.Context, node string) string {
+	select {
+	case <-v.done:
+		return string(v.states[node])
+	case <-ctx.Done():
+		return ""
+	}
 }
 
 // likelyCause adds to a failed scenario what diagnose makes of the lab as the

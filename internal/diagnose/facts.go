@@ -27,27 +27,34 @@ type Facts struct {
 // Node is what one node told. What could not be asked is missing, and
 // Unreachable, DockerError or HostError says why.
 type Node struct {
-	Name        string        `json:"name"`
-	Role        config.Role   `json:"role"`
-	IP          netip.Addr    `json:"ip"`                     // of lab.toml
-	Unreachable string        `json:"unreachable,omitempty"`  // why there is no SSH connection
-	DockerError string        `json:"docker_error,omitempty"` // why the engine did not answer
-	HostError   string        `json:"host_error,omitempty"`   // why ip, date or resolv.conf could not be read
-	Engine      string        `json:"engine,omitempty"`       // Engine version
-	Member      Member        `json:"member"`
-	Networks    []Network     `json:"networks,omitempty"`
-	Images      []string      `json:"images,omitempty"` // names with tags
-	Addrs       []Addr        `json:"addrs,omitempty"`
-	Routes      []Route       `json:"routes,omitempty"`
-	Nameservers []netip.Addr  `json:"nameservers,omitempty"`  // those outside the loopback
-	ClockAhead  time.Duration `json:"clock_ahead,omitempty"`  // of labctl's clock; negative: behind
-	ClockFuzz   time.Duration `json:"clock_fuzz,omitempty"`   // how far ClockAhead may be off
-	RefusedNets []string      `json:"refused_nets,omitempty"` // manager's log: networks that got no addresses
-	Listens     []uint16      `json:"listens,omitempty"`      // TCP ports, if ProbeError is ""
-	ProbeError  string        `json:"probe_error,omitempty"`  // why it could not try the ports of others
-	Firewall    []RuleSet     `json:"firewall,omitempty"`
+	Name        string          `json:"name"`
+	Role        config.Role     `json:"role"`
+	IP          netip.Addr      `json:"ip"`                     // of lab.toml
+	Unreachable string          `json:"unreachable,omitempty"`  // why there is no SSH connection
+	DockerError string          `json:"docker_error,omitempty"` // why the engine did not answer
+	HostError   string          `json:"host_error,omitempty"`   // why ip, date or resolv.conf could not be read
+	Engine      string          `json:"engine,omitempty"`       // Engine version
+	Member      Member          `json:"member"`
+	Networks    []Network       `json:"networks,omitempty"`
+	Images      []string        `json:"images,omitempty"`     // names with tags
+	LogDriver   string          `json:"log_driver,omitempty"` // the engine\'s
+	Addrs       []Addr          `json:"addrs,omitempty"`
+	Routes      []Route         `json:"routes,omitempty"`
+	Nameservers []netip.Addr    `json:"nameservers,omitempty"`  // those outside the loopback
+	ClockAhead  time.Duration   `json:"clock_ahead,omitempty"`  // of labctl's clock; negative: behind
+	ClockFuzz   time.Duration   `json:"clock_fuzz,omitempty"`   // how far ClockAhead may be off
+	RefusedNets []string        `json:"refused_nets,omitempty"` // manager's log: networks that got no addresses
+	Listens     []uint16        `json:"listens,omitempty"`      // TCP ports, if ProbeError is ""
+	ProbeError  string          `json:"probe_error,omitempty"`  // why it could not try the ports of others
+	DNS         map[string]bool `json:"dns,omitempty"`          // name servers: whether they answer; nil if ProbeError is not ""
+	Firewall    []RuleSet       `json:"firewall,omitempty"`
 	// FirewallError is why the rules could not be read.
 	FirewallError string `json:"firewall_error,omitempty"`
+	// VM is what runs the VM says of it where the node cannot be reached, such
+	// as "powered off"; "" if it was not asked.
+	VM string `json:"vm,omitempty"`
+	// System is nil in facts of an older labctl, and if HostError is not "".
+	System *System `json:"system,omitempty"`
 }
 
 // RuleSet is what one program tells of a node's firewall.
@@ -69,6 +76,20 @@ type Probe struct {
 	// Ports maps ports such as "7946/tcp" to Open, Refused, Unanswered or
 	// what the system said, and such as "4789/udp" to Arrived or Lost.
 	Ports map[string]string `json:"ports"`
+	// MTU is the largest packet, in bytes, that From would send to To, and
+	// Large the largest that arrived without having been cut into fragments;
+	// 0 in facts of an older labctl, and Large also if none did.
+	MTU     int           `json:"mtu,omitempty"`
+	Large   int           `json:"large,omitempty"`
+	Overlay *OverlayProbe `json:"overlay,omitempty"` // nil: one of the two has no ingress sandbox
+}
+
+// OverlayProbe is what was tried from one node's ingress sandbox to another's,
+// through the overlay network ingress.
+type OverlayProbe struct {
+	MTU   int  `json:"mtu"`   // as in Probe
+	Large int  `json:"large"` // as in Probe: 0 if not even small ones arrived
+	Bulk  bool `json:"bulk"`  // a TCP connection carried 200 kB
 }
 
 // What a Probe says of a port.
@@ -91,16 +112,18 @@ type Member struct {
 
 // Network is one network as one node sees it.
 type Network struct {
-	ID      string         `json:"id"`
-	Name    string         `json:"name"`
-	Driver  string         `json:"driver"` // "" for a swarm network that got no addresses
-	Scope   string         `json:"scope"`
-	Ingress bool           `json:"ingress,omitempty"`
-	Bridge  string         `json:"bridge,omitempty"` // the interface, such as docker0
-	Subnets []netip.Prefix `json:"subnets,omitempty"`
+	ID       string         `json:"id"`
+	Name     string         `json:"name"`
+	Driver   string         `json:"driver"` // "" for a swarm network that got no addresses
+	Scope    string         `json:"scope"`
+	Ingress  bool           `json:"ingress,omitempty"`
+	Internal bool           `json:"internal,omitempty"`
+	Bridge   string         `json:"bridge,omitempty"` // the interface, such as docker0
+	Subnets  []netip.Prefix `json:"subnets,omitempty"`
 	// Wanted are the subnets that were asked for, where Driver is "".
 	Wanted  []netip.Prefix `json:"wanted,omitempty"`
 	Peers   []netip.Addr   `json:"peers,omitempty"`
+	MTU     int            `json:"mtu,omitempty"` // that it was created with; 0: Docker's default
 	Created time.Time      `json:"created,omitzero"`
 }
 
@@ -144,6 +167,9 @@ type Service struct {
 	Name     string   `json:"name"`
 	Image    string   `json:"image,omitempty"`
 	Networks []string `json:"networks,omitempty"` // ids
+	// Published are the ports of the ingress network, such as "8080/tcp".
+	Published []string `json:"published,omitempty"`
+	LogDriver string   `json:"log_driver,omitempty"` // "": the engine's
 }
 
 // Task is one task that shall run, or that failed to.
@@ -178,4 +204,14 @@ type Finding struct {
 	Remedy   string   `json:"remedy"`             // what to type, a line each
 	Nodes    []string `json:"nodes,omitempty"`
 	Networks []string `json:"networks,omitempty"`
+	// Fix are the commands by which `labctl diagnose --fix` mends it, in this
+	// order; nil where that is not safe or cannot be undone.
+	Fix []Fix `json:"fix,omitempty"`
+}
+
+// Fix is one command that mends a finding on one node.
+type Fix struct {
+	Node string `json:"node"`
+	// Command is for sh; "$(date +%s)" in it stands for the clock of the host.
+	Command string `json:"command"`
 }

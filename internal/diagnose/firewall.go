@@ -19,6 +19,8 @@ type packet struct {
 	in, out  string // interfaces; "" where there is none, or it is not known
 	incoming bool   // at the node that it is sent to
 	answer   bool   // it belongs to a connection that is there already
+	forward  bool   // it passes through the node
+	size     int    // bytes; 0: a small one
 }
 
 // answer is what a condition makes of a packet.
@@ -97,11 +99,15 @@ func (t *table) chain(name string) *chain {
 // culprit is what stops a packet: the last rule on its way that is about
 // certain packets, or a chain that lets through nothing else.
 type culprit struct {
-	node   string
-	table  *table
-	base   *chain // where the packet comes in
-	chain  *chain // of rule
-	rule   *rule  // nil: everything that nothing lets through
+	node  string
+	table *table
+	base  *chain // where the packet comes in
+	chain *chain // of rule
+	rule  *rule  // nil: everything that nothing lets through
+	// last is the rule that decided, also if it is not about certain packets;
+	// nil: the policy.
+	last   *rule
+	lastIn *chain
 	packet packet
 }
 
@@ -172,6 +178,12 @@ func (t *table) stops(p packet) (culprit, bool) {
 	if p.incoming {
 		hooks = []string{"PREROUTING", "INPUT"}
 	}
+	if p.forward {
+		hooks = []string{"FORWARD"}
+	}
+	if t.name == "nat" && t.by != "nft" {
+		return culprit{}, false // it cannot
+	}
 	for _, hook := range hooks {
 		for _, c := range t.chains {
 			if c.hook != hook {
@@ -187,6 +199,7 @@ func (t *table) stops(p packet) (culprit, bool) {
 			}
 			x := culprit{table: t, base: c, packet: p}
 			for _, s := range got.path {
+				x.last, x.lastIn = s.rule, s.chain
 				if s.rule.narrow {
 					x.chain, x.rule = s.chain, s.rule
 				}
@@ -262,6 +275,20 @@ func isState(states []string) condition {
 			state = "ESTABLISHED"
 		}
 		return answerOf(slices.ContainsFunc(states, func(s string) bool { return strings.EqualFold(s, state) }))
+	}
+}
+
+// smallPacket is the size of those of which nothing is said.
+const smallPacket = 60
+
+// isSize compares the size of a packet.
+func isSize(least, most int) condition {
+	return func(p packet) answer {
+		size := p.size
+		if size == 0 {
+			size = smallPacket
+		}
+		return answerOf(least <= size && size <= most)
 	}
 }
 

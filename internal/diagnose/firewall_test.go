@@ -104,7 +104,7 @@ func TestReadFirewall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []RuleSet{{By: "iptables", Lines: []string{"*filter", ":INPUT ACCEPT [0:0]"}}, {By: "nft", Lines: []string{`{"table":{"family":"inet","name":"mine"}}`}}}
+	want := []RuleSet{{By: "iptables", Lines: []string{"*nat", ":INPUT ACCEPT [0:0]", "[0:0] -A INPUT -j DROP", "*filter", ":INPUT ACCEPT [0:0]"}}, {By: "nft", Lines: []string{`{"table":{"family":"inet","name":"mine"}}`}}}
 	if diff := cmp.Diff(want, rules); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
 	}

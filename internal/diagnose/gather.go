@@ -3,8 +3,11 @@ package diagnose
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +37,7 @@ var _ API = (*client.Client)(nil)
 // Target is one node of lab.toml and the ways to ask it.
 type Target struct {
 	Node   config.Node
+	VM     string        // what runs the VM says of it, if the node cannot be reached; "": not asked
 	Runner remote.Runner // nil if the node cannot be reached; then Err says why
 	API    API           // nil if there is no client; then Err says why
 	Err    error
@@ -80,7 +84,7 @@ func Gather(ctx context.Context, lab *config.Lab, targets []Target) Facts {
 func ask(ctx context.Context, t Target) Node {
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
-	n := Node{Name: t.Node.Name, Role: t.Node.Role, IP: t.Node.IP}
+	n := Node{Name: t.Node.Name, Role: t.Node.Role, IP: t.Node.IP, VM: t.VM}
 	if t.Runner == nil {
 		n.Unreachable = "no connection"
 		if t.Err != nil {
@@ -89,19 +93,28 @@ func ask(ctx context.Context, t Target) Node {
 		return n
 	}
 	var wg sync.WaitGroup
+	units := make(chan bool, 1) // whether docker.service is active, or can be thought to be
 	wg.Go(func() {
-		if err := n.askHost(ctx, t.Runner); err != nil {
+		err := n.askHost(ctx, t.Runner, func(active bool) {
+			select {
+			case units <- active:
+			default:
+			}
+		})
+		if err != nil {
 			n.HostError = err.Error()
 		}
-	})
-	wg.Go(func() {
-		if err := n.askFirewall(ctx, t.Runner); err != nil {
-			n.FirewallError = err.Error()
+		select {
+		case units <- true:
+		default:
 		}
 	})
 	wg.Go(func() {
 		err := t.Err
-		if t.API != nil {
+		switch {
+		case !<-units:
+			err = errEngineStopped
+		case t.API != nil:
 			err = n.askEngine(ctx, t.API)
 		}
 		if err != nil {
@@ -112,15 +125,24 @@ func ask(ctx context.Context, t Target) Node {
 	if n.Member.Manager {
 		n.askWanted(ctx, t.Runner)
 	}
+	if n.System != nil && slices.ContainsFunc(n.System.Disks, Disk.scarce) {
+		// It takes its time, and is only worth it then; without it less is said.
+		if res, err := remote.Check(ctx, t.Runner, n.Name, asRoot(bigScript)); err == nil {
+			n.System.Big = readBig(res.Stdout)
+		}
+	}
 	return n
 }
+
+// errEngineStopped: asking the engine's socket would start it.
+var errEngineStopped = errors.New("docker.service is not active")
 
 func (n *Node) askEngine(ctx context.Context, api API) error {
 	info, err := api.Info(ctx, client.InfoOptions{})
 	if err != nil {
 		return err
 	}
-	n.Engine = info.Info.ServerVersion
+	n.Engine, n.LogDriver = info.Info.ServerVersion, info.Info.LoggingDriver
 	s := info.Info.Swarm
 	n.Member = Member{State: string(s.LocalNodeState), NodeID: s.NodeID, Manager: s.ControlAvailable, Error: s.Error}
 	n.Member.Addr, _ = netip.ParseAddr(s.NodeAddr)
@@ -158,13 +180,14 @@ func (n *Node) askEngine(ctx context.Context, api API) error {
 }
 
 func networkOf(w network.Network) Network {
-	out := Network{ID: w.ID, Name: w.Name, Driver: w.Driver, Scope: w.Scope, Ingress: w.Ingress, Created: w.Created.UTC().Truncate(time.Second)}
+	out := Network{ID: w.ID, Name: w.Name, Driver: w.Driver, Scope: w.Scope, Ingress: w.Ingress, Internal: w.Internal, Created: w.Created.UTC().Truncate(time.Second)}
 	if w.Driver == "bridge" {
 		out.Bridge = w.Options["com.docker.network.bridge.name"]
 		if out.Bridge == "" && len(w.ID) >= 12 {
 			out.Bridge = "br-" + w.ID[:12]
 		}
 	}
+	out.MTU, _ = strconv.Atoi(w.Options["com.docker.network.driver.mtu"])
 	for _, c := range w.IPAM.Config {
 		if c.Subnet.IsValid() {
 			out.Subnets = append(out.Subnets, c.Subnet.Masked())
@@ -233,6 +256,14 @@ func serviceOf(v swarm.Service) Service {
 	spec := v.Spec.TaskTemplate
 	if spec.ContainerSpec != nil {
 		out.Image = spec.ContainerSpec.Image
+	}
+	if spec.LogDriver != nil {
+		out.LogDriver = spec.LogDriver.Name
+	}
+	for _, p := range v.Endpoint.Ports {
+		if p.PublishMode == swarm.PortConfigPublishModeIngress {
+			out.Published = append(out.Published, fmt.Sprintf("%d/%s", p.PublishedPort, p.Protocol))
+		}
 	}
 	for _, w := range spec.Networks {
 		out.Networks = append(out.Networks, w.Target)

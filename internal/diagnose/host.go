@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,60 +15,196 @@ import (
 	"labctl/internal/remote"
 )
 
-// hostScript prints, in one go, what the engine does not know of its machine.
+// hostScript prints, in one go, what the engine does not know of its machine,
+// each part below a line "### NAME". Parts that a node cannot tell stay empty.
+//
+// docker.service comes first: whoever asks the engine's socket would start an
+// engine that is stopped, and diagnose changes nothing.
+//
 // systemd-resolved shows itself in /etc/resolv.conf and the true servers in
 // the other file, which is also what Docker hands on to containers.
-const hostScript = `date +%s.%N
-echo == addr
-ip -j -4 addr show
-echo == route
+//
+// iptables exists twice; the other half is asked only where it has rules,
+// since asking would load its kernel modules.
+const hostScript = `exec 2>/dev/null
+part() { echo "### $1"; }
+part date
+date +%s.%N
+part units
+systemctl show docker.service docker.socket containerd.service -p Id,ActiveState,SubState,LoadState,UnitFileState,Result
+part processes
+cat /proc/uptime /proc/[0-9]*/stat
+part addr
+ip -j addr show
+part route
 ip -j -4 route show
-echo == resolv
+part resolv
 if grep -qs '^nameserver 127.0.0.53' /etc/resolv.conf; then
 	cat /run/systemd/resolve/resolv.conf
 else
 	cat /etc/resolv.conf
 fi
+part names
+cat /proc/sys/kernel/hostname /etc/machine-id
+part forward
+cat /proc/sys/net/ipv4/ip_forward
+part qdiscs
+tc -j qdisc show
+part modules
+for m in overlay bridge veth vxlan ip_vs; do
+	if [ -d /sys/module/$m ]; then
+		echo "$m loaded"
+	elif command -v modprobe >/dev/null; then
+		printf '%s ' $m
+		modprobe -n -v $m 2>&1 | tail -n 1
+		echo
+	fi
+done
+part disks
+docker=/var/lib/docker
+[ -d $docker ] || docker=/var/lib
+df -P -k / $docker
+df -P -i / $docker
+part mounts
+cat /proc/mounts
+part load
+grep -c ^processor /proc/cpuinfo
+cat /proc/loadavg /proc/pressure/cpu
+part memory
+cat /proc/meminfo
+part log
+[ "$(systemctl is-active docker.service)" = active ] || journalctl -u docker.service -n 20 -o cat -q --no-pager
+part swarm
+cat /var/lib/docker/swarm/docker-state.json
+part cert
+cat /var/lib/docker/swarm/certificates/swarm-node.crt
+part ca
+cat /var/lib/docker/swarm/certificates/swarm-root-ca.crt
+part daemon
+cat /etc/docker/daemon.json
+part sandbox
+sbox=/run/docker/netns/ingress_sbox
+if [ -e $sbox ]; then
+	echo there
+	nsenter --net=$sbox sh -c 'ip -j -4 addr show; echo == rules; iptables-save -t mangle'
+fi
+part firewall
+if command -v iptables-save >/dev/null; then
+	echo == iptables
+	iptables-save -c
+	other=iptables-nft
+	case $(iptables -V) in
+	*nf_tables*) other=iptables-legacy ;;
+	esac
+	if command -v $other-save >/dev/null && { [ $other = iptables-nft ] || [ -s /proc/net/ip_tables_names ]; }; then
+		echo == $other
+		$other-save -c
+	fi
+fi
+if command -v nft >/dev/null; then
+	echo == nft
+	nft -j list ruleset
+fi
+part again
+cat /proc/uptime /proc/[0-9]*/stat
+part end
 `
 
-func (n *Node) askHost(ctx context.Context, r remote.Runner) error {
+// askHost runs the script as root; onUnits hears whether docker.service is
+// active as soon as that is known, or nothing.
+func (n *Node) askHost(ctx context.Context, r remote.Runner, onUnits func(active bool)) error {
 	start := time.Now()
-	res, err := remote.Check(ctx, r, n.Name, remote.Script(hostScript))
+	now, fuzz := start, time.Duration(0)
+	var unit string
+	lines := &lineWriter{each: func(line string) {
+		switch {
+		case line == "### units":
+			// The date came just before.
+			took := time.Since(start)
+			now, fuzz = start.Add(took/2), took/2
+		case strings.HasPrefix(line, "Id="):
+			unit = line
+		case unit == "Id=docker.service" && strings.HasPrefix(line, "ActiveState="):
+			onUnits(line != "ActiveState=inactive" && line != "ActiveState=failed")
+		}
+	}}
+	res, err := remote.Check(ctx, r, n.Name, remote.Command{Argv: []string{"sudo", "-n", "sh", "-u"}, Stdin: strings.NewReader(hostScript), Stdout: lines})
 	if err != nil {
 		return err
 	}
-	took := time.Since(start)
-	return n.readHost(res.Stdout, start.Add(took/2), took/2)
+	if fuzz == 0 {
+		took := time.Since(start)
+		now, fuzz = start.Add(took/2), took/2
+	}
+	return n.readHost(res.Stdout, now, fuzz)
 }
 
-// readHost reads what hostScript printed; now is our clock at that moment,
-// give or take fuzz.
+var partLine = regexp.MustCompile(`(?m)^### (\w+)\n`)
+
+// parts takes what hostScript printed apart.
+func parts(text string) map[string]string {
+	out := map[string]string{}
+	heads := partLine.FindAllStringSubmatchIndex(text, -1)
+	for i, h := range heads {
+		end := len(text)
+		if i+1 < len(heads) {
+			end = heads[i+1][0]
+		}
+		out[text[h[2]:h[3]]] = text[h[1]:end]
+	}
+	return out
+}
+
+// readHost reads what hostScript printed; now is our clock at the moment of
+// its date, give or take fuzz.
 func (n *Node) readHost(text string, now time.Time, fuzz time.Duration) error {
-	date, rest, ok := strings.Cut(text, "\n== addr\n")
-	addrs, rest, ok2 := strings.Cut(rest, "\n== route\n")
-	routes, resolv, ok3 := strings.Cut(rest, "\n== resolv\n")
-	if !ok || !ok2 || !ok3 {
+	p := parts(text)
+	if _, ok := p["end"]; !ok {
 		return fmt.Errorf("the host's answer is not whole: %q", clip(text, 200))
 	}
-	seconds, err := strconv.ParseFloat(strings.TrimSpace(date), 64)
+	seconds, err := strconv.ParseFloat(strings.TrimSpace(p["date"]), 64)
 	if err != nil {
 		return fmt.Errorf("the node's clock: %w", err)
 	}
 	there := time.UnixMicro(int64(seconds * 1e6))
 	n.ClockAhead, n.ClockFuzz = there.Sub(now).Round(100*time.Millisecond), fuzz.Round(100*time.Millisecond)
-	if err := n.readAddrs(addrs); err != nil {
+	s := &System{Now: there.UTC().Truncate(time.Second)}
+	if err := n.readAddrs(p["addr"], s); err != nil {
 		return err
 	}
-	if err := n.readRoutes(routes); err != nil {
+	if err := n.readRoutes(p["route"], s); err != nil {
 		return err
 	}
-	n.Nameservers = readNameservers(resolv)
+	n.Nameservers = readNameservers(p["resolv"])
+	names := strings.Fields(p["names"] + " - -")
+	s.Hostname, s.MachineID = names[0], names[1]
+	s.Forward = strings.TrimSpace(p["forward"]) != "0"
+	s.Qdiscs = readQdiscs(p["qdiscs"])
+	s.Modules = readModules(p["modules"])
+	s.Disks = readDisks(p["disks"], p["mounts"])
+	s.CPU = readCPU(p["load"], p["processes"], p["again"])
+	s.Memory = readMemory(p["memory"])
+	s.Units = readUnits(p["units"])
+	s.DockerLog = strings.FieldsFunc(strings.TrimSpace(p["log"]), func(r rune) bool { return r == '\n' })
+	s.Swarm = readSwarmFile(p["swarm"])
+	s.Cert, s.CA = readCertificate(p["cert"]), readCertificate(p["ca"])
+	s.Daemon = readDaemon(p["daemon"])
+	s.Sandbox = readSandbox(p["sandbox"])
+	n.System = s
+	n.Firewall, err = readFirewall(p["firewall"])
+	if err != nil {
+		n.FirewallError = err.Error()
+	}
 	return nil
 }
 
-func (n *Node) readAddrs(text string) error {
+func (n *Node) readAddrs(text string, s *System) error {
 	var list []struct {
-		Ifname   string `json:"ifname"`
+		Ifname   string   `json:"ifname"`
+		MTU      int      `json:"mtu"`
+		Flags    []string `json:"flags"`
+		Address  string   `json:"address"`
+		LinkType string   `json:"link_type"`
 		AddrInfo []struct {
 			Family    string     `json:"family"`
 			Local     netip.Addr `json:"local"`
@@ -77,6 +215,10 @@ func (n *Node) readAddrs(text string) error {
 		return fmt.Errorf("ip addr: %w", err)
 	}
 	for _, l := range list {
+		if l.LinkType != "loopback" && !strings.HasPrefix(l.Ifname, "veth") {
+			s.Links = append(s.Links, Link{Dev: l.Ifname, MTU: l.MTU, MAC: l.Address,
+				Up: slices.Contains(l.Flags, "UP"), Carrier: slices.Contains(l.Flags, "LOWER_UP")})
+		}
 		for _, a := range l.AddrInfo {
 			if a.Family == "inet" && !a.Local.IsLoopback() {
 				n.Addrs = append(n.Addrs, Addr{Dev: l.Ifname, Prefix: netip.PrefixFrom(a.Local, a.Prefixlen)})
@@ -86,8 +228,9 @@ func (n *Node) readAddrs(text string) error {
 	return nil
 }
 
-func (n *Node) readRoutes(text string) error {
+func (n *Node) readRoutes(text string, s *System) error {
 	var list []struct {
+		Type    string     `json:"type"`
 		Dst     string     `json:"dst"`
 		Gateway netip.Addr `json:"gateway"`
 		Dev     string     `json:"dev"`
@@ -96,8 +239,16 @@ func (n *Node) readRoutes(text string) error {
 		return fmt.Errorf("ip route: %w", err)
 	}
 	for _, r := range list {
-		if dst, ok := destination(r.Dst); ok && dst.Bits() > 0 {
+		dst, ok := destination(r.Dst)
+		switch {
+		case r.Type == "blackhole" || r.Type == "unreachable" || r.Type == "prohibit":
+			if ok {
+				s.Blocked = append(s.Blocked, Route{Dev: r.Type, Dst: dst})
+			}
+		case ok && dst.Bits() > 0:
 			n.Routes = append(n.Routes, Route{Dev: r.Dev, Dst: dst, Via: r.Gateway})
+		case r.Dst == "default" && s.Gateway.Dev == "":
+			s.Gateway = Route{Dev: r.Dev, Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: r.Gateway}
 		}
 	}
 	return nil

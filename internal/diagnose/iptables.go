@@ -37,15 +37,11 @@ func readFirewall(text string) ([]RuleSet, error) {
 	return out, nil
 }
 
-// iptablesLines leaves out comments, and the nat table, which stops nothing.
+// iptablesLines leaves out comments.
 func iptablesLines(text string) (out []string) {
-	table := ""
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
-		if name, ok := strings.CutPrefix(line, "*"); ok {
-			table = name
-		}
-		if line != "" && line[0] != '#' && line != "COMMIT" && table != "nat" {
+		if line != "" && line[0] != '#' && line != "COMMIT" {
 			out = append(out, line)
 		}
 	}
@@ -215,6 +211,12 @@ func iptablesRule(t *table, f []string) rule {
 			c = unclear
 			if ranges, ok := portRanges(value); ok {
 				c = isPort(word[2] == 's', ranges)
+			}
+		case "--length":
+			r.narrow = true
+			c = unclear
+			if ranges, ok := portRanges(value); ok {
+				c = isSize(int(ranges[0][0]), int(ranges[0][1]))
 			}
 		case "--ctstate", "--state":
 			c = isState(strings.Split(value, ","))

@@ -149,9 +149,9 @@ func TestOneThingWrong(t *testing.T) {
 		}, "error node-unreachable docker2 -", []string{"symptom   labctl cannot reach docker2", "evidence  docker2: dial tcp: no route", "remedy    labctl status"}},
 		{"silent engine", func(f *Facts) {
 			f.Nodes[1] = Node{Name: "docker2", IP: f.Nodes[1].IP, DockerError: "nobody listens"}
-		}, "error engine-silent docker2 -", []string{"remedy    labctl exec docker2 -- sudo systemctl restart docker"}},
+		}, "error engine-silent docker2 -", []string{"remedy    labctl exec docker2 -- sudo systemctl restart docker.socket docker"}},
 		{"host mute", func(f *Facts) { f.Nodes[1].HostError = "ip: not found" },
-			"warning node-unreachable docker2 -", []string{"evidence  docker2: ip: not found"}},
+			"warning node-mute docker2 -", []string{"evidence  docker2: ip: not found"}},
 		{"left", func(f *Facts) {
 			f.Nodes[1].Member = Member{State: "inactive"}
 			f.Nodes[1].Networks = nil
@@ -166,11 +166,19 @@ func TestOneThingWrong(t *testing.T) {
 			"error node-down docker2 -", []string{"evidence  docker1: node list says docker2 is down, heartbeat failure"}},
 		{"former self", func(f *Facts) {
 			f.Swarm.Members = append(f.Swarm.Members, SwarmMember{ID: "old", Hostname: "docker2", State: "down", Availability: "active"})
-		}, "", nil},
-		{"drained", func(f *Facts) { f.Swarm.Members[1].Availability = "drain" },
-			"warning node-drained docker2 -", []string{"remedy    labctl exec docker1 -- docker node update --availability active docker2"}},
-		{"clocks", func(f *Facts) { f.Nodes[1].ClockAhead = -48 * time.Hour },
-			"warning clocks-differ docker2,docker1 -", []string{"symptom   certificates are not valid yet or no longer, joining fails, times in logs do not fit"}},
+		}, "warning former-self docker2 -", []string{"remedy    labctl exec docker1 -- docker node rm --force old"}},
+		{"a stranger", func(f *Facts) {
+			f.Swarm.Members = append(f.Swarm.Members, SwarmMember{ID: "new", Hostname: "laptop", State: "ready", Availability: "active"})
+		}, "warning unknown-node - -", []string{"remedy    labctl exec docker1 -- docker node rm --force new"}},
+		{"drained, and no service is harmed", func(f *Facts) { f.Swarm.Members[1].Availability = "drain" }, "", nil},
+		{"drained, and a task has no place", func(f *Facts) {
+			f.Swarm.Members[1].Availability = "drain"
+			f.Swarm.Tasks[1].State, f.Swarm.Tasks[1].Node, f.Swarm.Tasks[1].Err = "pending", "", "no suitable node (1 node not available for new tasks)"
+		}, "error node-drained docker2 -", []string{"remedy    labctl exec docker1 -- docker node update --availability active docker2"}},
+		{"another swarm", func(f *Facts) { f.Nodes[1].Member.NodeID = "other"; f.Swarm.Members[1].State = "down" },
+			"error other-swarm docker2 -", []string{"remedy    labctl exec docker2 -- docker swarm leave --force"}},
+		{"clocks", func(f *Facts) { f.Nodes[1].ClockAhead = -48 * time.Hour; f.Swarm.Members[1].State = "down" },
+			"error clocks-differ docker2 -", []string{"symptom   certificates are not valid yet or no longer, joining fails, times in logs do not fit"}},
 		{"slow answer is no wrong clock", func(f *Facts) {
 			f.Nodes[0].ClockAhead, f.Nodes[0].ClockFuzz = 0, 0
 			f.Nodes[1].ClockAhead, f.Nodes[1].ClockFuzz = 15*time.Second, 6*time.Second
@@ -210,7 +218,7 @@ func TestOneThingWrong(t *testing.T) {
 			f.Nodes[0].Images = append(f.Nodes[0].Images, "shop:1")
 			f.Swarm.Tasks[0].State, f.Swarm.Tasks[0].Err = "rejected", "No such image: shop:1"
 		}, "error image-missing docker2 -", []string{"evidence  docker2: task of test01 rejected: No such image: shop:1",
-			"docker2: has no image shop:1", "remedy    docker pull shop:1   (on every node, or copy it there with docker save and docker load)"}},
+			"docker2: has no image shop:1", "remedy    labctl ssh docker1 -- docker save shop:1 | labctl ssh docker2 -- docker load"}},
 		{"toolbox missing", func(f *Facts) { f.Nodes[1].Images = nil },
 			"warning image-missing docker2 -", []string{"evidence  docker2: has no image labctl/toolbox:latest", "remedy    labctl create"}},
 		{"program missing", func(f *Facts) {

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -196,6 +197,11 @@ func (n nftReader) compare(op string, left, right json.RawMessage) (c condition,
 		} `json:"ct"`
 	}
 	values, ok := n.values(right, 0)
+	if json.Unmarshal(left, &l) == nil && ok && len(values) == 1 && (l.Meta.Key == "length" || l.Payload.Field == "length") {
+		if least, most, known := sizes(op, values[0]); known {
+			return isSize(least, most), true, "length " + op + " " + values[0]
+		}
+	}
 	if json.Unmarshal(left, &l) != nil || !ok || op != "==" && op != "!=" && op != "in" {
 		return unclear, false, "…"
 	}
@@ -217,6 +223,30 @@ func (n nftReader) compare(op string, left, right json.RawMessage) (c condition,
 		text += " { " + strings.Join(values, ", ") + " }"
 	}
 	return c, narrow, text
+}
+
+// sizes reads a comparison with a size.
+func sizes(op, value string) (least, most int, ok bool) {
+	from, to, isRange := strings.Cut(value, "-")
+	if !isRange {
+		to = from
+	}
+	a, err := strconv.Atoi(from)
+	b, err2 := strconv.Atoi(to)
+	switch op {
+	case ">":
+		a, b = a+1, math.MaxInt
+	case ">=":
+		b = math.MaxInt
+	case "<":
+		a, b = 0, b-1
+	case "<=":
+		a = 0
+	case "==", "in":
+	default:
+		return 0, 0, false
+	}
+	return a, b, err == nil && err2 == nil
 }
 
 func nftCondition(field string, values []string) (c condition, narrow bool) {

@@ -33,13 +33,48 @@ func (j *judge) ports() {
 			}
 		}
 	}
+	cut := j.cutPairs()
 	var done []string
 	for _, b := range j.blocked {
-		if key := b.group(); !slices.Contains(done, key) {
+		if key := b.group(cut); !slices.Contains(done, key) {
 			done = append(done, key)
-			j.portBlocked(slices.DeleteFunc(slices.Clone(j.blocked), func(o blocked) bool { return o.group() != key }))
+			j.portBlocked(slices.DeleteFunc(slices.Clone(j.blocked), func(o blocked) bool { return o.group(cut) != key }))
 		}
 	}
+}
+
+// cutPairs are the nodes between which nothing passes, in neither direction,
+// and for which there is a rule: a partition, which takes several rules.
+func (j *judge) cutPairs() map[string]bool {
+	stopped, ruled := map[string]int{}, map[string]bool{}
+	for _, b := range j.blocked {
+		key := b.pair()
+		stopped[key]++
+		ruled[key] = ruled[key] || b.by != nil
+	}
+	out := map[string]bool{}
+	for key, n := range stopped {
+		from, to, _ := strings.Cut(key, " ")
+		out[key] = ruled[key] && n >= j.needs(from, to)+j.needs(to, from)
+	}
+	return out
+}
+
+// needs is how many ports one node needs of another.
+func (j *judge) needs(_, to string) int {
+	n := 2
+	if j.manages(to) {
+		n++
+	}
+	if j.DataPath != 0 {
+		n++
+	}
+	return n
+}
+
+// pair names the two nodes, in any direction.
+func (b blocked) pair() string {
+	return min(b.from.Name, b.to.Name) + " " + max(b.from.Name, b.to.Name)
 }
 
 // tables reads the firewalls of all nodes, by name.
@@ -64,14 +99,17 @@ func portOf(name string) uint16 {
 	return uint16(port)
 }
 
-// group: what the same node's firewall stops in the same direction is one
-// finding, and so is what is lost between the same two nodes for no reason
-// that can be seen.
-func (b blocked) group() string {
-	if b.by != nil {
-		return fmt.Sprint(b.by.node, b.by.packet.incoming)
+// group: what the same node's firewall stops is one finding; so is a
+// partition, and what is lost between the same two nodes for no reason that
+// can be seen.
+func (b blocked) group(cut map[string]bool) string {
+	switch {
+	case cut[b.pair()]:
+		return "partition"
+	case b.by != nil:
+		return "rules of " + b.by.node
 	}
-	return "between " + min(b.from.Name, b.to.Name) + " " + max(b.from.Name, b.to.Name)
+	return "between " + b.pair()
 }
 
 func (j *judge) pair(from, to Node, tables map[string][]*table) {
@@ -93,6 +131,9 @@ func (j *judge) pair(from, to Node, tables map[string][]*table) {
 			continue
 		}
 		b.by = b.stopper(tables, failed)
+		if b.by == nil && (j.hurt[from.Name] || j.hurt[to.Name]) {
+			continue // told already
+		}
 		if failed || b.by != nil {
 			j.blocked = append(j.blocked, b)
 		}
@@ -187,11 +228,13 @@ func (j *judge) portBlocked(list []blocked) {
 			*words = append(*words, word)
 		}
 	}
-	by := list[0].by
-	if by != nil {
-		f.Nodes = []string{by.node}
+	var names, symptoms, remedies, in, out, rules []string
+	for _, b := range list {
+		if b.by != nil {
+			add(&f.Nodes, b.by.node)
+			add(&rules, b.by.node)
+		}
 	}
-	var names, symptoms, remedies []string
 	pairs := map[string][]string{}
 	for _, b := range list {
 		add(&f.Nodes, b.from.Name)
@@ -200,6 +243,11 @@ func (j *judge) portBlocked(list []blocked) {
 		pairs[b.name()] = append(pairs[b.name()], b.from.Name+" to "+b.to.Name)
 		if b.by != nil {
 			add(&f.Evidence, b.by.evidence())
+			if b.by.packet.incoming {
+				add(&in, b.name())
+			} else {
+				add(&out, b.name())
+			}
 			for _, line := range j.letThrough(b) {
 				add(&remedies, line)
 			}
@@ -208,28 +256,40 @@ func (j *judge) portBlocked(list []blocked) {
 	slices.SortFunc(names, func(a, b string) int {
 		return cmp.Or(cmp.Compare(portOf(a), portOf(b)), strings.Compare(a, b))
 	})
-	for i, name := range names {
+	named := func(names []string) string {
+		var words []string
+		for _, name := range names {
+			words = append(words, name+" ("+strings.Join(pairs[name], ", ")+")")
+		}
+		return enumerate(words)
+	}
+	for _, name := range names {
 		add(&symptoms, j.portSymptom(list, name))
-		names[i] = name + " (" + strings.Join(pairs[name], ", ") + ")"
 	}
 	for _, b := range list {
 		f.Evidence = append(f.Evidence, b.evidence())
 	}
 	f.Symptom = strings.Join(symptoms, "; ")
-	what := enumerate(names)
+	byPort := func(words []string) {
+		slices.SortFunc(words, func(a, b string) int { return cmp.Or(cmp.Compare(portOf(a), portOf(b)), strings.Compare(a, b)) })
+	}
+	byPort(in)
+	byPort(out)
+	f.Remedy = strings.Join(remedies, "\n")
 	switch {
-	case by == nil:
-		f.Cause = what + ": nothing gets through, and no rule of the nodes' own firewalls explains it: " +
+	case rules == nil:
+		f.Cause = named(names) + ": nothing gets through, and no rule of the nodes' own firewalls explains it: " +
 			"look at what lies between them, or at a rule that labctl cannot read"
 		a, b := list[0].from.Name, list[0].to.Name
 		f.Remedy = on(a, "sudo iptables -S") + "\n" + on(b, "sudo iptables -S") + "\n" + on(a, "sudo nft list ruleset") + "\n" + on(b, "sudo nft list ruleset")
-	case by.packet.incoming:
-		f.Cause = "the firewall of " + by.node + " stops what comes in by " + what
+	case len(rules) > 1:
+		f.Cause = "the firewalls of " + enumerate(rules) + " cut nodes off from each other: " + named(names)
+	case out == nil:
+		f.Cause = "the firewall of " + rules[0] + " stops what comes in by " + named(in)
+	case in == nil:
+		f.Cause = "the firewall of " + rules[0] + " stops what goes out by " + named(out)
 	default:
-		f.Cause = "the firewall of " + by.node + " stops what goes out by " + what
-	}
-	if by != nil {
-		f.Remedy = strings.Join(remedies, "\n")
+		f.Cause = "the firewall of " + rules[0] + " stops what comes in and goes out by " + named(names)
 	}
 	j.add(f)
 }

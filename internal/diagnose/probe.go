@@ -58,8 +58,11 @@ type tryNode struct {
 	ended   bool
 	err     error
 	listens []uint16
-	said    map[string]bool   // "echo IP", "udp IP PORT", "gossip IP"
+	said    map[string]bool   // "echo IP", "udp IP PORT", "gossip IP", "bulk IP", "dns IP"
 	tcp     map[string]string // "IP PORT" to the answer
+	sizes   map[string]int    // "mtu IP", "large IP", "overmtu IP", "over IP" to bytes
+	sandbox string            // address of the ingress sandbox; "" if there is none
+	asks    []string          // name servers
 }
 
 // newTries takes the nodes that can be reached, if there are two at least.
@@ -69,7 +72,7 @@ func newTries(targets []Target, dataPath uint16) *tries {
 		if target.Runner != nil {
 			stdin, feed := io.Pipe()
 			t.nodes = append(t.nodes, &tryNode{Node: target.Node, runner: target.Runner, stdin: stdin, feed: feed,
-				said: map[string]bool{}, tcp: map[string]string{}})
+				said: map[string]bool{}, tcp: map[string]string{}, sizes: map[string]int{}})
 		}
 	}
 	if len(t.nodes) < 2 {
@@ -130,6 +133,12 @@ func (t *tries) startLocked(late bool) {
 	}
 	t.started = true
 	for _, n := range t.nodes {
+		word := "go"
+		for _, other := range t.nodes {
+			if other != n && other.sandbox != "" && n.sandbox != "" {
+				word += " " + other.IP.String() + "=" + other.sandbox
+			}
+		}
 		if n.ended {
 			continue
 		}
@@ -141,7 +150,7 @@ func (t *tries) startLocked(late bool) {
 			continue
 		}
 		// A pipe blocks until it is read.
-		go func() { _, _ = io.WriteString(n.feed, "go\n") }()
+		go func() { _, _ = io.WriteString(n.feed, word+"\n") }()
 	}
 }
 
@@ -166,8 +175,20 @@ func (t *tries) heard(n *tryNode, line string) {
 		return
 	case len(f) >= 4 && f[0] == "tcp":
 		n.tcp[f[1]+" "+f[2]] = strings.Join(f[3:], " ")
+	case len(f) == 2 && f[0] == "sandbox":
+		n.sandbox = f[1]
+	case len(f) == 2 && f[0] == "asks":
+		n.asks = append(n.asks, f[1])
+	case len(f) == 3 && slices.Contains([]string{"mtu", "large", "overmtu", "over"}, f[0]):
+		if size, err := strconv.Atoi(f[2]); err == nil {
+			key := f[0] + " " + f[1]
+			n.sizes[key] = max(n.sizes[key], size)
+		}
 	default:
 		n.said[line] = true
+	}
+	if !t.started {
+		return
 	}
 	if t.completeLocked() {
 		for _, n := range t.nodes {
@@ -192,12 +213,18 @@ func (t *tries) done(n *tryNode, err error) {
 // completeLocked tells that everything that can be open is known to be.
 func (t *tries) completeLocked() bool {
 	for _, from := range t.nodes {
+		if from.err == nil && slices.ContainsFunc(from.asks, func(ip string) bool { return !from.said["dns "+ip] }) {
+			return false
+		}
 		for _, to := range t.nodes {
 			if from == to || from.err != nil || to.err != nil {
 				continue
 			}
 			p := t.probeLocked(from, to)
-			if !p.Echo || !p.Marked {
+			if !p.Echo || !p.Marked || p.MTU == 0 || p.Large < p.MTU {
+				return false
+			}
+			if o := p.Overlay; o != nil && (!o.Bulk || o.MTU == 0 || o.Large < o.MTU) {
 				return false
 			}
 			for _, port := range tcpPorts(to.Role == config.Manager) {
@@ -222,7 +249,12 @@ func (t *tries) probeLocked(from, to *tryNode) Probe {
 		return to.said["udp "+from.IP.String()+" "+strconv.Itoa(int(port))]
 	}
 	p := Probe{From: from.Name, To: to.Name, Echo: from.said["echo "+to.IP.String()], Marked: arrived(unusedPort),
-		Gossip: to.said["gossip "+from.IP.String()], Ports: map[string]string{}}
+		Gossip: to.said["gossip "+from.IP.String()], Ports: map[string]string{},
+		MTU: from.sizes["mtu "+to.IP.String()], Large: to.sizes["large "+from.IP.String()]}
+	if from.sandbox != "" && to.sandbox != "" {
+		p.Overlay = &OverlayProbe{MTU: from.sizes["overmtu "+to.IP.String()], Large: to.sizes["over "+from.IP.String()],
+			Bulk: to.said["bulk "+from.IP.String()]}
+	}
 	for _, port := range tcpPorts(to.Role == config.Manager) {
 		if a := from.tcp[to.IP.String()+" "+strconv.Itoa(int(port))]; a != "" {
 			p.Ports[tcp(port)] = a
@@ -249,6 +281,12 @@ func (t *tries) tell(f *Facts) {
 		}
 		slices.Sort(n.listens)
 		f.Nodes[i].Listens = n.listens
+		for _, ip := range n.asks {
+			if f.Nodes[i].DNS == nil {
+				f.Nodes[i].DNS = map[string]bool{}
+			}
+			f.Nodes[i].DNS[ip] = n.said["dns "+ip]
+		}
 		for _, to := range t.nodes {
 			if to != n && to.err == nil {
 				f.Probes = append(f.Probes, t.probeLocked(n, to))
@@ -288,34 +326,4 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		w.rest = w.rest[i+1:]
 		w.each(line)
 	}
-}
-
-// firewallScript prints what the programs that make firewalls on Linux know.
-// iptables exists twice; the other half is asked only where it has rules,
-// since asking would load its kernel modules.
-const firewallScript = `if command -v iptables-save >/dev/null; then
-	echo == iptables
-	iptables-save -c
-	other=iptables-nft
-	case $(iptables -V) in
-	*nf_tables*) other=iptables-legacy ;;
-	esac
-	if command -v $other-save >/dev/null && { [ $other = iptables-nft ] || [ -s /proc/net/ip_tables_names ]; }; then
-		echo == $other
-		$other-save -c
-	fi
-fi
-if command -v nft >/dev/null; then
-	echo == nft
-	nft -j list ruleset
-fi
-`
-
-func (n *Node) askFirewall(ctx context.Context, r remote.Runner) error {
-	res, err := remote.Check(ctx, r, n.Name, asRoot(firewallScript))
-	if err != nil {
-		return err
-	}
-	n.Firewall, err = readFirewall(res.Stdout)
-	return err
 }

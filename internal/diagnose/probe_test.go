@@ -24,7 +24,8 @@ type fakePerl struct {
 	lines   []string
 	mute    bool // never ready
 	exit    int
-	stopped bool // whether it waited for the end of its input
+	word    string // that it got to go
+	stopped bool   // whether it waited for the end of its input
 	giveUp  bool
 }
 
@@ -46,9 +47,11 @@ func (p *fakePerl) Run(_ context.Context, c remote.Command) (remote.Result, erro
 	if !p.mute {
 		say("ready")
 	}
-	if _, err := in.ReadString('\n'); err != nil {
+	word, err := in.ReadString('\n')
+	if err != nil {
 		return res, nil
 	}
+	p.word = word
 	say(p.lines...)
 	if !p.giveUp {
 		_, err := in.ReadByte()
@@ -75,10 +78,12 @@ const (
 )
 
 func soundPair() (one, two *fakePerl) {
-	one = &fakePerl{early: []string{"listens 7946", "listens 2377", "listens 7946"},
-		lines: []string{"tcp " + ip2 + " 7946 open", "echo " + ip2, "udp " + ip2 + " 7946", "udp " + ip2 + " 7947", "udp " + ip2 + " 4790"}}
-	two = &fakePerl{early: []string{"listens 7946"},
-		lines: []string{"tcp " + ip1 + " 7946 open", "tcp " + ip1 + " 2377 open", "echo " + ip1, "gossip " + ip1, "udp " + ip1 + " 7946", "udp " + ip1 + " 7947", "udp " + ip1 + " 4790"}}
+	one = &fakePerl{early: []string{"listens 7946", "listens 2377", "listens 7946", "sandbox 10.0.0.2", "asks 192.168.121.1"},
+		lines: []string{"tcp " + ip2 + " 7946 open", "echo " + ip2, "udp " + ip2 + " 7946", "udp " + ip2 + " 7947", "udp " + ip2 + " 4790",
+			"mtu " + ip2 + " 1500", "large " + ip2 + " 100", "large " + ip2 + " 1500", "overmtu " + ip2 + " 1450", "over " + ip2 + " 1450", "bulk " + ip2, "dns 192.168.121.1"}}
+	two = &fakePerl{early: []string{"listens 7946", "sandbox 10.0.0.3"},
+		lines: []string{"tcp " + ip1 + " 7946 open", "tcp " + ip1 + " 2377 open", "echo " + ip1, "gossip " + ip1, "udp " + ip1 + " 7946", "udp " + ip1 + " 7947", "udp " + ip1 + " 4790",
+			"mtu " + ip1 + " 1500", "large " + ip1 + " 1500", "overmtu " + ip1 + " 1450", "over " + ip1 + " 1450", "bulk " + ip1}}
 	return one, two
 }
 
@@ -88,15 +93,24 @@ func TestProbesOfASoundLab(t *testing.T) {
 	if diff := cmp.Diff([]string{"", ""}, errs); diff != "" {
 		t.Fatal(diff)
 	}
+	over := &OverlayProbe{MTU: 1450, Large: 1450, Bulk: true}
 	want := []Probe{
-		{From: "docker1", To: "docker2", Echo: true, Marked: true, Gossip: true, Ports: map[string]string{"7946/tcp": Open, "7946/udp": Arrived, "4790/udp": Arrived}},
-		{From: "docker2", To: "docker1", Echo: true, Marked: true, Ports: map[string]string{"7946/tcp": Open, "2377/tcp": Open, "7946/udp": Arrived, "4790/udp": Arrived}},
+		{From: "docker1", To: "docker2", Echo: true, Marked: true, Gossip: true, MTU: 1500, Large: 1500, Overlay: over,
+			Ports: map[string]string{"7946/tcp": Open, "7946/udp": Arrived, "4790/udp": Arrived}},
+		{From: "docker2", To: "docker1", Echo: true, Marked: true, MTU: 1500, Large: 1500, Overlay: over,
+			Ports: map[string]string{"7946/tcp": Open, "2377/tcp": Open, "7946/udp": Arrived, "4790/udp": Arrived}},
 	}
 	if diff := cmp.Diff(want, f.Probes); diff != "" {
 		t.Errorf("probes (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([][]uint16{{2377, 7946}, {7946}}, [][]uint16{f.Nodes[0].Listens, f.Nodes[1].Listens}); diff != "" {
 		t.Errorf("listens (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]bool{"192.168.121.1": true}, f.Nodes[0].DNS); diff != "" {
+		t.Errorf("name servers (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"go " + ip2 + "=10.0.0.3\n", "go " + ip1 + "=10.0.0.2\n"}, []string{one.word, two.word}); diff != "" {
+		t.Errorf("the word to go (-want +got):\n%s", diff)
 	}
 	// They were told that nothing is left to wait for.
 	if !one.stopped || !two.stopped {
@@ -126,8 +140,8 @@ func TestProbesThatFail(t *testing.T) {
 		t.Fatal(diff)
 	}
 	want := []Probe{
-		{From: "docker1", To: "docker2", Ports: map[string]string{"7946/tcp": "no route to host", "7946/udp": Lost, "4790/udp": Lost}},
-		{From: "docker2", To: "docker1", Ports: map[string]string{"7946/tcp": Refused, "2377/tcp": Unanswered, "7946/udp": Lost, "4790/udp": Lost}},
+		{From: "docker1", To: "docker2", Overlay: &OverlayProbe{}, Ports: map[string]string{"7946/tcp": "no route to host", "7946/udp": Lost, "4790/udp": Lost}},
+		{From: "docker2", To: "docker1", Overlay: &OverlayProbe{}, Ports: map[string]string{"7946/tcp": Refused, "2377/tcp": Unanswered, "7946/udp": Lost, "4790/udp": Lost}},
 	}
 	if diff := cmp.Diff(want, f.Probes); diff != "" {
 		t.Errorf("probes (-want +got):\n%s", diff)
@@ -179,7 +193,13 @@ func TestProbeScript(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		var lines []string
+		for line := range strings.Lines(string(out)) {
+			// Of large packets and name servers another test tells.
+			if f := strings.Fields(line); !slices.Contains([]string{"large", "mtu", "asks", "dns"}, f[0]) {
+				lines = append(lines, strings.TrimSpace(line))
+			}
+		}
 		slices.Sort(lines)
 		return lines
 	}

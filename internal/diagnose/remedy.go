@@ -9,6 +9,12 @@ import (
 
 // anotherSubnet is what to type to give a network other addresses.
 func (j *judge) anotherSubnet(o overlay) string {
+	lines := j.again(o, []netip.Prefix{j.freeSubnet()}, "")
+	return strings.Replace(lines, ":", ", with any subnet that is free:", 1)
+}
+
+// again is what to type to create a network anew.
+func (j *judge) again(o overlay, subnets []netip.Prefix, options string) string {
 	var lines []string
 	manager := "a manager"
 	if j.Swarm != nil {
@@ -24,11 +30,14 @@ func (j *judge) anotherSubnet(o overlay) string {
 	if o.Ingress {
 		kind = "--ingress "
 	}
-	lines = append(lines, "docker network rm "+o.Name, fmt.Sprintf("docker network create -d overlay %s--subnet %s %s", kind, j.freeSubnet(), o.Name))
+	for _, s := range subnets {
+		kind += "--subnet " + s.String() + " "
+	}
+	lines = append(lines, "docker network rm "+o.Name, fmt.Sprintf("docker network create -d overlay %s%s%s", kind, options, o.Name))
 	if len(services) > 0 {
 		lines = append(lines, "and create "+strings.Join(services, ", ")+" again")
 	}
-	return "on " + manager + ", with any subnet that is free:\n" + strings.Join(lines, "\n")
+	return "on " + manager + ":\n" + strings.Join(lines, "\n")
 }
 
 // freeSubnet proposes one that nothing known overlaps.

@@ -36,7 +36,7 @@ func (j *judge) peers() {
 			for _, other := range carry {
 				// An advertised address that is not lab.toml's is told elsewhere,
 				// and so is a port that is blocked.
-				if slices.Contains(n.Networks[i].Peers, other.IP) || other.Member.Addr != other.IP ||
+				if slices.Contains(n.Networks[i].Peers, other.IP) || j.hurt[n.Name] || j.hurt[other.Name] || other.Member.Addr != other.IP ||
 					j.cutOff(n.Name, gossipPort) || j.cutOff(other.Name, gossipPort) {
 					continue
 				}
@@ -114,7 +114,7 @@ func (j *judge) tasks() {
 	}
 	for _, s := range j.Swarm.Services {
 		last, ok := j.trouble(s)
-		if !ok || j.explained[s.ID] {
+		if !ok || j.explained[s.ID] || j.excused(last) {
 			continue
 		}
 		f := Finding{ID: TasksFail, Networks: nil,
@@ -139,6 +139,7 @@ func (j *judge) tasks() {
 			for _, n := range f.Nodes {
 				f.Evidence = append(f.Evidence, fmt.Sprintf("%s: has no image %s", n, s.Image))
 			}
+			f.Remedy = j.copyImage(s.Image, f.Nodes, f.Remedy)
 			if isToolbox(s.Image) {
 				f.Remedy = "labctl create"
 			}
@@ -146,6 +147,15 @@ func (j *judge) tasks() {
 		j.add(f)
 	}
 	j.toolbox()
+}
+
+// excused tells trouble that a finding explains already: the task's node is
+// out of order, or one is that would have been the task's.
+func (j *judge) excused(t Task) bool {
+	if name := j.names[t.Node]; name != "" {
+		return j.hurt[name]
+	}
+	return strings.Contains(t.Err, "no suitable node") && slices.ContainsFunc(j.Nodes, func(n Node) bool { return j.hurt[n.Name] })
 }
 
 // trouble returns the youngest error of a service of which some task shall
@@ -164,6 +174,22 @@ func (j *judge) trouble(s Service) (last Task, ok bool) {
 		}
 	}
 	return last, ok && lacks
+}
+
+// copyImage is what to type so that nodes get an image from one that has it.
+func (j *judge) copyImage(image string, to []string, otherwise string) string {
+	var lines []string
+	for _, n := range j.Nodes {
+		if !n.answered() || slices.Contains(to, n.Name) || len(n.Images) == 0 {
+			continue
+		}
+		name, _, _ := strings.Cut(image, "@")
+		for _, other := range to {
+			lines = append(lines, fmt.Sprintf("labctl ssh %s -- docker save %s | labctl ssh %s -- docker load", n.Name, name, other))
+		}
+		return strings.Join(lines, "\n")
+	}
+	return otherwise
 }
 
 // without lists the nodes that have not got an image.

@@ -256,6 +256,8 @@ func TestLab(t *testing.T) {
 
 	step("faults are found, survive a kill, and are undone exactly", func(t *testing.T) { checkFaults(t, l) })
 
+	step("what is broken is found, alone, and its remedy works", func(t *testing.T) { diagnoseBroken(t, l) })
+
 	step("ssh and exec pass output and exit code on", func(t *testing.T) {
 		r := l.run(shortWithin, nil, "ssh", "docker2", "--", "hostname; exit 7")
 		if r.out != "docker2\n" || r.code != 7 {

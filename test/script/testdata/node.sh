@@ -7,7 +7,7 @@ set -eu
 
 # inside rewrites the paths of a script to lie within $NODE.
 inside() {
-	sed -E "s#(^|[^A-Za-z0-9_.})/-])/(etc|var|run|sys|bin|usr|lib|dev/shm)(/|[^A-Za-z0-9_]|\$)#\\1$NODE/\\2\\3#g"
+	sed -E "s#(^|[^A-Za-z0-9_.})/-])/(etc|var|run|sys|bin|usr|lib|dev/shm|proc/(sys|loadavg|pressure|meminfo|cpuinfo|mounts|\\[0-9]))(/|[^A-Za-z0-9_]|\$)#\\1$NODE/\\2\\4#g"
 }
 
 shell() {
