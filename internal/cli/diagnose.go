@@ -146,7 +146,7 @@ func diagnoseLab(ctx context.Context, e *lab.Env) (diagnose.Facts, []diagnose.Fi
 	var wg sync.WaitGroup
 	for i, n := range e.Lab.Nodes {
 		if off {
-			targets[i] = diagnose.Target{Node: n, Err: errEngineOff{}}
+			targets[i] = diagnose.Target{Node: n, VM: string(vagrant.PowerOff), Err: errEngineOff{}}
 			continue
 		}
 		wg.Go(func() { targets[i] = diagnoseTarget(ctx, e, n, vms) })

@@ -45,25 +45,30 @@ func TestDiagnoseWithoutALab(t *testing.T) {
 	}
 }
 
+func TestDiagnoseFlags(t *testing.T) {
+	for want, args := range map[string][]string{
+		"error: diagnose: --fix and --json do not go together\n": {"--fix", "--json"},
+		"error: diagnose: --yes goes with --fix\n":               {"--yes"},
+	} {
+		code, stdout, stderr := diagnoseIn(t, "", args...)
+		if code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, want) {
+			t.Errorf("%q: exit code %d, stdout %q, stderr %q", args, code, stdout, stderr)
+		}
+	}
+}
+
 // Nodes that cannot be reached are findings, not errors.
 func TestDiagnoseOfALabThatIsOff(t *testing.T) {
 	const off = `{"schema":1,"provider":"embedded","acceleration":"tcg","cpu":"qemu64"}`
 	code, stdout, stderr := diagnoseIn(t, off)
-	want := `error: node-unreachable
-  symptom   labctl cannot reach docker1
-  cause     its VM is off, still starting, or its network is broken
-  evidence  docker1: the lab's embedded engine is not running, so its VMs are off
-  remedy    labctl status
-            labctl create
+	want := `error: vm-off
+  symptom   nothing runs on docker1 and docker2: the node list says Down after a while, and tasks move to other nodes
+  cause     the VMs of docker1 and docker2 are powered off
+  evidence  docker1: its VM is powered off
+            docker2: its VM is powered off
+  remedy    labctl create
 
-error: node-unreachable
-  symptom   labctl cannot reach docker2
-  cause     its VM is off, still starting, or its network is broken
-  evidence  docker2: the lab's embedded engine is not running, so its VMs are off
-  remedy    labctl status
-            labctl create
-
-2 findings
+1 finding
 `
 	if diff := cmp.Diff(want, stdout); diff != "" {
 		t.Errorf("text (-want +got):\n%s", diff)
@@ -88,7 +93,7 @@ error: node-unreachable
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
 		t.Fatal(err)
 	}
-	if code != exitFailed || stderr != evidence || len(got.Findings) != 2 || got.Findings[1].Nodes[0] != "docker2" || len(got.Facts.Nodes) != 2 {
+	if code != exitFailed || stderr != evidence || len(got.Findings) != 1 || got.Findings[0].Nodes[1] != "docker2" || len(got.Facts.Nodes) != 2 {
 		t.Errorf("exit code %d, stderr %q, findings %+v", code, stderr, got.Findings)
 	}
 }

@@ -231,7 +231,7 @@ func TestGatherFails(t *testing.T) {
 			"host":           `,the host's answer is not whole: "### date\n1.5\n### addr\n"`,
 			"wish unknown":   "[] [ov2]",
 			"engine stopped": "docker.service is not active,inactive",
-			"firewall":       `the firewall's answer cannot be read: "not allowed"[]`,
+			"firewall":       `the firewall's answer cannot be read: "not allowed\n"[]`,
 		}[name]
 		t.Run(name, func(t *testing.T) {
 			tt.target.Node = l.Nodes[0]

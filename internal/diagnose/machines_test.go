@@ -124,7 +124,7 @@ func TestOneCause(t *testing.T) {
 	}{
 		{"nothing", func(*Facts) {}, "", "", "", false},
 		{"off", func(f *Facts) { off(f, 1, "powered off"); f.Probes = nil; down(f) },
-			"error vm-off docker2 -", "the VMs of docker2 are powered off", "labctl create", false},
+			"error vm-off docker2 -", "the VM of docker2 is powered off", "labctl create", false},
 		{"two managers of three off", func(f *Facts) {
 			third := Node{Name: "docker3", Role: config.Manager, IP: netip.MustParseAddr("192.168.33.13")}
 			f.Nodes = append(f.Nodes, third)

@@ -62,7 +62,13 @@ func (j *judge) nodes() {
 }
 
 // named puts the nodes of a group into its cause, where it says NODES.
-func named(g Finding) string { return strings.ReplaceAll(g.Cause, "NODES", enumerate(g.Nodes)) }
+func named(g Finding) string {
+	cause := g.Cause
+	if len(g.Nodes) == 1 {
+		cause = strings.Replace(cause, "the VMs of NODES are", "the VM of NODES is", 1)
+	}
+	return strings.ReplaceAll(cause, "NODES", enumerate(g.Nodes))
+}
 
 // manages tells the managers, of lab.toml or in fact.
 func (j *judge) manages(name string) bool {
@@ -107,16 +113,16 @@ func (j *judge) silent(n Node) (f Finding, ok bool) {
 	switch {
 	case n.Unreachable != "" && n.VM != "" && n.VM != "running":
 		f.ID = VMOff
-		f.Symptom = "NODES do no work: the node list says Down after a while, and their tasks move to other nodes"
+		f.Symptom = "nothing runs on NODES: the node list says Down after a while, and tasks move to other nodes"
 		f.Cause = "the VMs of NODES are " + n.VM
 		f.Evidence = []string{fmt.Sprintf("%s: its VM is %s", n.Name, n.VM)}
 		f.Remedy = "labctl create"
 	case n.Unreachable != "":
 		f.ID = NodeUnreachable
 		f.Symptom = "labctl cannot reach NODES"
-		f.Cause = "the VMs of NODES are still starting, or their network is broken"
+		f.Cause = "the VMs of NODES are still starting, or cannot be reached over the network"
 		if n.VM == "" {
-			f.Cause = "the VMs of NODES are off, still starting, or their network is broken"
+			f.Cause = "the VMs of NODES are off, still starting, or cannot be reached over the network"
 		}
 		f.Evidence = []string{n.Name + ": " + oneLine(n.Unreachable)}
 		f.Remedy = "labctl status\nlabctl create"

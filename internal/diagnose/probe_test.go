@@ -242,3 +242,71 @@ until grep -q ':0949 00000000:0000 0A' /proc/net/tcp; do sleep 0.1; done
 		})
 	}
 }
+
+// probe.pl on two machines, each with a sandbox, in network namespaces: what
+// is said of large packets and of the overlay.
+func TestProbeScriptBetweenTwo(t *testing.T) {
+	for _, tool := range []string{"perl", "unshare", "nsenter", "ip", "mount"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(err)
+		}
+	}
+	const script = `set -eu
+mount -t tmpfs none /run
+mkdir -p /run/docker/netns /run/netns
+for n in a b sa sb; do ip netns add $n; done
+ip link add e0 netns a type veth peer name e0 netns b
+ip link add eth0 netns sa type veth peer name eth0 netns sb
+ip -n a addr add 192.168.33.11/24 dev e0
+ip -n b addr add 192.168.33.12/24 dev e0
+ip -n sa addr add 10.0.0.2/24 dev eth0
+ip -n sb addr add 10.0.0.3/24 dev eth0
+for n in a b; do ip -n $n link set e0 up; done
+for n in sa sb; do ip -n $n link set eth0 up mtu 1450; done
+eval "$SETUP"
+probe() {
+	unshare -m sh -c "touch /run/docker/netns/ingress_sbox; mount --bind /run/netns/$2 /run/docker/netns/ingress_sbox
+		exec nsenter --net=/run/netns/$1 perl -e \"\$PROBE\" -- mark-1 3 4789 $3,7946"
+}
+{ sleep 1; echo "go 192.168.33.12=10.0.0.3"; sleep 5; } | probe a sa 192.168.33.12 >/run/a &
+{ sleep 1; echo "go 192.168.33.11=10.0.0.2"; sleep 5; } | probe b sb 192.168.33.11 >/run/b &
+wait
+cat /run/b
+`
+	for name, tt := range map[string]struct {
+		setup string
+		want  []string
+	}{
+		"sound":          {"", []string{"sandbox 10.0.0.3", "mtu 192.168.33.11 1500", "overmtu 192.168.33.11 1450", "large 192.168.33.11 1500", "over 192.168.33.11 1450", "bulk 192.168.33.11"}},
+		"narrow":         {"ip -n b link set e0 mtu 1300", []string{"mtu 192.168.33.11 1300", "large 192.168.33.11 1300", "over 192.168.33.11 1450", "bulk 192.168.33.11"}},
+		"narrow overlay": {"ip -n sb link set eth0 mtu 1280", []string{"large 192.168.33.11 1500", "overmtu 192.168.33.11 1280", "over 192.168.33.11 1280"}},
+		"dead overlay":   {"ip -n sa link set eth0 down", []string{"large 192.168.33.11 1500", "overmtu 192.168.33.11 1450"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command("unshare", "-n", "-m", "sh", "-c", script)
+			cmd.Env = append(cmd.Environ(), "PROBE="+probeScript, "SETUP="+tt.setup)
+			out, err := cmd.CombinedOutput()
+			if err != nil && (strings.Contains(string(out), "unshare failed") || strings.Contains(string(out), "permission denied")) {
+				t.Skip(string(out))
+			}
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			said := map[string]bool{}
+			for line := range strings.Lines(string(out)) {
+				said[strings.TrimSpace(line)] = true
+			}
+			for _, want := range tt.want {
+				if !said[want] {
+					t.Errorf("it does not say %q:\n%s", want, out)
+				}
+			}
+			for _, never := range []string{"large 192.168.33.11 1500", "over 192.168.33.11 1450", "bulk 192.168.33.11"} {
+				if said[never] && !slices.Contains(tt.want, never) && !(name == "narrow overlay" && never == "bulk 192.168.33.11") {
+					t.Errorf("it says %q:\n%s", never, out)
+				}
+			}
+		})
+	}
+}
