@@ -25,13 +25,18 @@ func (j *judge) docker() {
 }
 
 // published are the ports that services publish on every node, such as
-// "8080/tcp".
+// "8080/tcp", of those that have been running for some time: before that no
+// node need know them.
 func (j *judge) published() (out []string) {
 	if j.Swarm == nil {
 		return nil
 	}
 	for _, s := range j.Swarm.Services {
-		out = append(out, s.Published...)
+		if slices.ContainsFunc(j.Swarm.Tasks, func(t Task) bool {
+			return t.Service == s.ID && t.State == "running" && j.Swarm.Now.Sub(t.Since) >= calm
+		}) {
+			out = append(out, s.Published...)
+		}
 	}
 	return out
 }
@@ -43,7 +48,7 @@ func (j *judge) rulesMissing(n Node) bool {
 	}
 	type place struct{ table, chain string }
 	want := []place{{"filter", "DOCKER-USER"}, {"filter", "DOCKER"}, {"nat", "DOCKER"}}
-	if n.Member.State == "active" && slices.ContainsFunc(n.Networks, func(w Network) bool { return w.Ingress }) {
+	if n.Member.State == "active" && len(j.published()) > 0 {
 		want = append(want, place{"filter", "DOCKER-INGRESS"}, place{"nat", "DOCKER-INGRESS"})
 	}
 	var tables []*table

@@ -117,8 +117,8 @@ type Network struct {
 	Driver   string         `json:"driver"` // "" for a swarm network that got no addresses
 	Scope    string         `json:"scope"`
 	Ingress  bool           `json:"ingress,omitempty"`
-	Internal bool           `json:"internal,omitempty"`
-	Bridge   string         `json:"bridge,omitempty"` // the interface, such as docker0
+	Internal bool           `json:"internal,omitempty"` // it does not lead to the world
+	Bridge   string         `json:"bridge,omitempty"`   // the interface, such as docker0
 	Subnets  []netip.Prefix `json:"subnets,omitempty"`
 	// Wanted are the subnets that were asked for, where Driver is "".
 	Wanted  []netip.Prefix `json:"wanted,omitempty"`

@@ -180,7 +180,8 @@ func (n *Node) askEngine(ctx context.Context, api API) error {
 }
 
 func networkOf(w network.Network) Network {
-	out := Network{ID: w.ID, Name: w.Name, Driver: w.Driver, Scope: w.Scope, Ingress: w.Ingress, Internal: w.Internal, Created: w.Created.UTC().Truncate(time.Second)}
+	out := Network{ID: w.ID, Name: w.Name, Driver: w.Driver, Scope: w.Scope, Ingress: w.Ingress, Created: w.Created.UTC().Truncate(time.Second)}
+	out.Internal = w.Internal || w.Options["com.docker.network.bridge.enable_ip_masquerade"] == "false"
 	if w.Driver == "bridge" {
 		out.Bridge = w.Options["com.docker.network.bridge.name"]
 		if out.Bridge == "" && len(w.ID) >= 12 {

@@ -33,6 +33,7 @@ date +%s.%N
 part units
 systemctl show docker.service docker.socket containerd.service -p Id,ActiveState,SubState,LoadState,UnitFileState,Result
 part processes
+echo $$
 cat /proc/uptime /proc/[0-9]*/stat
 part addr
 ip -j addr show

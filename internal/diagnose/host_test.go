@@ -21,11 +21,13 @@ LoadState=loaded
 ActiveState=active
 SubState=running
 ### processes
+79
 100.00 50.00
 1 (systemd) S 0 1 1 0 -1 0 0 0 0 0 10 10 0 0 20 0 1 0 1 0 0
 2 (kthreadd) S 0 0 0 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 1 0 0
 77 (spin (1) er) R 1 77 77 0 -1 0 0 0 0 0 1000 0 0 0 20 0 1 0 5000 0 0
 78 (dockerd) T 1 78 78 0 -1 0 0 0 0 0 1000 0 0 0 20 0 1 0 5000 0 0
+79 (sh) R 1 79 79 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0
 ### addr
 [{"ifname":"lo","mtu":65536,"flags":["LOOPBACK","UP","LOWER_UP"],"link_type":"loopback","addr_info":[{"family":"inet","local":"127.0.0.1","prefixlen":8}]},
 {"ifname":"eth1","mtu":1500,"flags":["BROADCAST","UP","LOWER_UP"],"link_type":"ether","address":"52:54:00:00:00:01","addr_info":[{"family":"inet","local":"192.168.33.11","prefixlen":24},{"family":"inet6","local":"fe80::1","prefixlen":64}]},
@@ -90,6 +92,7 @@ COMMIT
 1 (systemd) S 0 1 1 0 -1 0 0 0 0 0 10 10 0 0 20 0 1 0 1 0 0
 77 (spin (1) er) R 1 77 77 0 -1 0 0 0 0 0 1100 0 0 0 20 0 1 0 5000 0 0
 78 (dockerd) T 1 78 78 0 -1 0 0 0 0 0 1000 0 0 0 20 0 1 0 5000 0 0
+79 (sh) R 1 79 79 0 -1 0 0 0 0 0 90 0 0 0 20 0 1 0 100 0 0
 ### end
 `
 

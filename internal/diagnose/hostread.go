@@ -192,6 +192,8 @@ func readCPU(load, before, after string) CPU {
 			c.Pressure, _ = strconv.ParseFloat(strings.TrimPrefix(f[1], "avg10="), 64)
 		}
 	}
+	own, _, _ := strings.Cut(before, "\n")
+	self, _ := strconv.Atoi(own)
 	up, first := readProcesses(before)
 	up2, second := readProcesses(after)
 	groups := map[string]*Process{}
@@ -200,7 +202,7 @@ func readCPU(load, before, after string) CPU {
 			c.Stopped = append(c.Stopped, Process{Name: p.name, PIDs: []int{pid}})
 		}
 		old, ok := first[pid]
-		if !ok || up2 <= up || c.Count == 0 || up2-p.start/ticksPerSecond < oldEnough {
+		if !ok || pid == self || up2 <= up || c.Count == 0 || up2-p.start/ticksPerSecond < oldEnough {
 			continue
 		}
 		share := (p.ticks - old.ticks) / ticksPerSecond / (up2 - up) / float64(c.Count)

@@ -218,7 +218,7 @@ var notHogs = []string{"dockerd", "containerd", "containerd-shim", "runc", "syst
 
 // Above these something starves the node, for which all else waits.
 const (
-	hogShare    = 0.4
+	hogShare    = 0.25
 	hogPressure = 40
 )
 
