@@ -27,7 +27,7 @@ import (
 // iptables exists twice; the other half is asked only where it has rules,
 // since asking would load its kernel modules.
 const hostScript = `exec 2>/dev/null
-part() { echo "### $1"; }
+part() { printf '\n### %s\n' "$1"; } # not all files end with a newline
 part date
 date +%s.%N
 part units

@@ -138,7 +138,7 @@ type process struct {
 	name   string
 	state  string
 	parent int
-	ticks  float64 // also of its children that have ended
+	ticks  float64
 	start  float64 // ticks
 }
 
@@ -163,7 +163,7 @@ func readProcesses(text string) (uptime float64, out map[int]process) {
 		}
 		p := process{pid: pid, name: line[open+1 : end], state: f[0]}
 		p.parent, _ = strconv.Atoi(f[1])
-		for _, word := range f[11:15] { // utime, stime, cutime, cstime
+		for _, word := range f[11:13] { // utime, stime
 			t, _ := strconv.ParseFloat(word, 64)
 			p.ticks += t
 		}
@@ -175,9 +175,13 @@ func readProcesses(text string) (uptime float64, out map[int]process) {
 	return uptime, out
 }
 
-// oldEnough is how long a process must have run to count as busy, seconds:
-// what labctl itself started just now is none.
-const oldEnough = 5
+// A process counts as busy if it has run for oldEnough seconds, and was busy for
+// everBusy of that: what labctl itself or an engine has just started is none,
+// nor is what answers labctl.
+const (
+	oldEnough = 5
+	everBusy  = 0.05
+)
 
 func readCPU(load, before, after string) CPU {
 	c := CPU{Pressure: -1}
@@ -202,7 +206,7 @@ func readCPU(load, before, after string) CPU {
 			c.Stopped = append(c.Stopped, Process{Name: p.name, PIDs: []int{pid}})
 		}
 		old, ok := first[pid]
-		if !ok || pid == self || up2 <= up || c.Count == 0 || up2-p.start/ticksPerSecond < oldEnough {
+		if !ok || pid == self || up2 <= up || c.Count == 0 || up2-p.start/ticksPerSecond < oldEnough || p.ticks < everBusy*(up2*ticksPerSecond-p.start) {
 			continue
 		}
 		share := (p.ticks - old.ticks) / ticksPerSecond / (up2 - up) / float64(c.Count)

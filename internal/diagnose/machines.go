@@ -213,8 +213,9 @@ func quoteIfNeeded(s string) string {
 	return s
 }
 
-// notHogs are programs that may well be busy: it is their job.
-var notHogs = []string{"dockerd", "containerd", "containerd-shim", "runc", "systemd", "systemd-journal"}
+// notHogs are programs that may well be busy: it is their job. "exe" is what
+// dockerd and runc call themselves while they set up a namespace.
+var notHogs = []string{"dockerd", "containerd", "containerd-shim", "runc", "exe", "systemd", "systemd-journal", "systemd-udevd", "(udev-worker)", "sshd", "sudo"}
 
 // Above these something starves the node, for which all else waits.
 const (

@@ -93,7 +93,7 @@ func (j *judge) lostQuorum(groups []Finding) *Finding {
 			silent++
 		}
 	}
-	if silent == 0 || all-silent > all/2 {
+	if all < 2 || silent == 0 || all-silent > all/2 {
 		return nil
 	}
 	return &Finding{ID: NoLeader,
