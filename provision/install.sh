@@ -9,7 +9,7 @@
 set -eu
 
 dir=$1
-SOURCE='' VERSION='' PROXY='' NO_PROXY='' MIRROR='' MARK='' LOCK_WAIT=180 START_WAIT=120
+SOURCE='' THEIRS='' VERSION='' PROXY='' NO_PROXY='' MIRROR='' MARK='' LOCK_WAIT=180 START_WAIT=120
 # shellcheck source=/dev/null
 . "$dir/env"
 
@@ -88,12 +88,42 @@ from_bundle() {
 	# behind. probe.sh trusts what is configured and nothing before that.
 	sync
 	progress "configuring the packages"
-	# Every package with a unit makes systemd read all its units again, and
-	# starts its own. Offline, systemctl leaves both out; start does them once.
-	[ "$was_active" = 1 ] || export SYSTEMD_OFFLINE=1
 	dpkg_run --configure --pending
-	unset SYSTEMD_OFFLINE
 	changed "packages"
+}
+
+# from_dnf: Docker's own packages, as Docker documents it for Fedora, CentOS
+# and RHEL, and what is made of them. No test covers it.
+from_dnf() {
+	ID=''
+	# shellcheck source=/dev/null
+	. /etc/os-release
+	case $ID in
+	fedora | rhel) repo=$ID ;;
+	*) repo=centos ;;
+	esac
+	if command -v dockerd >/dev/null && [ -z "$VERSION" ]; then
+		return 0
+	fi
+	curl -fsS --retry 3 -m 60 -o /etc/yum.repos.d/labctl-docker.repo "https://download.docker.com/linux/$repo/docker-ce.repo" 2>"$dir/curl.log" ||
+		fail "cannot fetch Docker's package list: $(cat "$dir/curl.log")"
+	progress "installing docker-ce"
+	dnf -y install "docker-ce${VERSION:+-$VERSION*}" docker-ce-cli containerd.io iptables iproute kmod >"$dir/dnf.log" 2>&1 9>&- || {
+		tail -n 30 "$dir/dnf.log" >&2
+		fail "dnf: $(grep -m 1 -i error "$dir/dnf.log" || tail -n 1 "$dir/dnf.log")"
+	}
+	changed "packages"
+}
+
+# for_toolbox: all that a node needs which had Docker before labctl came.
+for_toolbox() {
+	if [ "$SOURCE" = bundle ]; then
+		from_bundle
+	elif [ ! -x /bin/busybox ] && command -v apt-get >/dev/null; then
+		apt_run update
+		apt_run install --no-install-recommends busybox-static
+		changed "packages"
+	fi
 }
 
 from_apt() {
@@ -212,8 +242,7 @@ start() {
 		progress "starting dockerd"
 		systemctl daemon-reload
 		systemctl reset-failed docker docker.socket 2>/dev/null || :
-		# enable reads all units again, also if it has nothing to do.
-		systemctl is-enabled --quiet docker || systemctl enable --quiet docker 2>/dev/null || :
+		systemctl enable --quiet docker 2>/dev/null || :
 		systemctl start docker || :
 	fi
 	start_until=$(($(now) + START_WAIT))
@@ -233,8 +262,13 @@ start() {
 command -v systemctl >/dev/null || fail "the node has no systemd, which starts Docker"
 was_active=0
 ! systemctl is-active --quiet docker 2>/dev/null || was_active=1
-configure
-if [ "$SOURCE" = bundle ]; then
+[ -n "$THEIRS" ] || configure
+if [ -n "$THEIRS" ]; then
+	restart=0
+	for_toolbox
+elif command -v dnf >/dev/null && ! command -v dpkg >/dev/null; then
+	from_dnf
+elif [ "$SOURCE" = bundle ]; then
 	from_bundle
 else
 	from_apt

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes a fresh VM a node of the lab, as far as that goes without Docker.
-# Arguments: HOSTNAME USER [NAME=ADDRESS]...
+# Arguments: HOSTNAME USER [NAME=ADDRESS]...; an empty HOSTNAME leaves the name.
 # Run again it changes nothing. lib.sh stands in front.
 set -eu
 
@@ -10,8 +10,8 @@ shift 2
 
 # Vagrant's own way to set a Debian hostname restarts the network, 30 s on a
 # slow VM; the file and the kernel's name are all that is needed.
-echo "$name" | put /etc/hostname 0644
-if [ "$(hostname)" != "$name" ]; then
+[ -z "$name" ] || echo "$name" | put /etc/hostname 0644
+if [ -n "$name" ] && [ "$(hostname)" != "$name" ]; then
 	hostname "$name"
 	changed "hostname $name"
 fi

@@ -21,7 +21,11 @@ fi
 ID='' VERSION_CODENAME=''
 # shellcheck source=/dev/null
 [ ! -r /etc/os-release ] || . /etc/os-release
-command -v dpkg >/dev/null || fail "the node runs ${ID:-an unknown system}, not Debian or Ubuntu: labctl cannot install Docker there"
+if ! command -v dpkg >/dev/null && command -v dnf >/dev/null; then
+	printf 'distribution %s\nfamily rpm\narch %s\n' "$ID" "$(uname -m)"
+	exit 0
+fi
+command -v dpkg >/dev/null || fail "the node runs ${ID:-an unknown system}, neither of Debian's nor of Red Hat's family: labctl cannot install Docker there"
 echo "distribution $ID"
 echo "release $VERSION_CODENAME"
 echo "arch $(dpkg --print-architecture)"

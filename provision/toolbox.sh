@@ -10,6 +10,14 @@ image=labctl/toolbox
 work=$1/toolbox
 busybox=/bin/busybox
 
+if [ ! -x "$busybox" ] && ! command -v dpkg >/dev/null; then
+	# Red Hat's family has no busybox; Docker's image of it is static, too.
+	busybox=$1/busybox
+	docker pull -q busybox:musl >"$1/pull.log" 2>&1 || fail "docker pull busybox:musl: $(tail -n 1 "$1/pull.log")"
+	box=$(docker create busybox:musl)
+	docker cp "$box:/bin/busybox" "$busybox" >/dev/null
+	docker rm "$box" >/dev/null
+fi
 [ -x "$busybox" ] || fail "there is no $busybox on the node: the package busybox-static is not installed"
 applets="awk basename cat cut date df dirname du echo env expr false find free grep gunzip gzip head
 hostname httpd id ifconfig ip kill less ln ls md5sum mkdir mktemp mv nc netstat nslookup od ping ping6
@@ -20,11 +28,11 @@ have=" $($busybox --list | tr '\n' ' ') "
 rm -rf "$work"
 mkdir -p "$work/tree/bin" "$work/tree/etc" "$work/tree/root" "$work/tree/tmp" "$work/tree/www" "$work/image"
 cp -L "$busybox" "$work/tree/bin/busybox"
-# One shell that is busybox itself, and so has ln inside, in place of eighty
-# programs: an emulated node takes seconds for them.
-# shellcheck disable=SC2016 # the inner shell's own variables
-"$busybox" sh -euc 'cd "$1"; for applet in $2; do case $3 in *" $applet "*) ln -s busybox "$applet" ;; esac; done' \
-	sh "$work/tree/bin" "$applets" "$have"
+for applet in $applets; do
+	case $have in
+	*" $applet "*) ln -s busybox "$work/tree/bin/$applet" ;;
+	esac
+done
 # The scenarios cannot do without these.
 for applet in sh httpd ping wget nslookup tail hostname ip cat sleep nc timeout; do
 	[ -L "$work/tree/bin/$applet" ] || fail "$busybox has no $applet: the node needs the package busybox-static"
@@ -47,12 +55,12 @@ sum() { sha256sum "$1" | cut -d' ' -f1; }
 pack -C "$work/tree" -cf "$work/image/layer.tar" .
 layer=$(sum "$work/image/layer.tar")
 
-case $(dpkg --print-architecture) in
-amd64) arch=amd64 ;;
-arm64) arch=arm64 ;;
+arch=$(dpkg --print-architecture 2>/dev/null || uname -m)
+case $arch in
+x86_64) arch=amd64 ;;
+aarch64) arch=arm64 ;;
 armhf | armel) arch=arm ;;
 i386) arch=386 ;;
-*) arch=$(dpkg --print-architecture) ;;
 esac
 printf '{"architecture":"%s","config":{"Cmd":["httpd","-f","-vv","-p","80","-h","/www"],"Env":["PATH=/bin"],"ExposedPorts":{"80/tcp":{}},"WorkingDir":"/"},"created":"1970-01-01T00:00:00Z","history":[{"created":"1970-01-01T00:00:00Z","created_by":"labctl"}],"os":"linux","rootfs":{"diff_ids":["sha256:%s"],"type":"layers"}}' \
 	"$arch" "$layer" >"$work/config"

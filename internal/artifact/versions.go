@@ -27,7 +27,7 @@ const dpkgStatus = "/var/lib/dpkg/status"
 // vagrant, vagrant-libvirt, virtualbox or qemu and libvirt, the host's system
 // and kernel. They are asked side by side, where the package database does not
 // know them; what does not answer is left out. provider is "virtualbox",
-// "libvirt", "embedded", or "" for one that is not chosen yet.
+// "libvirt", "embedded", "existing", or "" for one that is not chosen yet.
 func Versions(ctx context.Context, host remote.Runner, provider string) map[string]string {
 	return versions{host, dpkgStatus, exec.LookPath}.all(ctx, provider)
 }
@@ -50,6 +50,9 @@ func (v versions) all(ctx context.Context, provider string) map[string]string {
 	}
 	put("host", hostSystem())
 	put("host kernel", hostKernel())
+	if provider == "existing" {
+		return out // this host makes nothing
+	}
 	packages := v.packages("vagrant", "vagrant-libvirt")
 	var wg sync.WaitGroup
 	wg.Go(func() { put("vagrant", v.vagrant(ctx, packages["vagrant"])) })

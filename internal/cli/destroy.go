@@ -7,13 +7,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"labctl/internal/config"
 	"labctl/internal/lab"
 	"labctl/internal/remote"
 	"labctl/internal/ui"
 )
 
 func (a *app) destroyCommand() *cobra.Command {
-	var force, dry, asJSON bool
+	var force, dry, asJSON, purge bool
 	cmd := &cobra.Command{
 		Use:   "destroy",
 		Short: "Remove the lab: VMs, volumes, networks, engine and state",
@@ -27,10 +28,11 @@ func (a *app) destroyCommand() *cobra.Command {
 			case asJSON:
 				return &usageError{errors.New("destroy: --json goes with --dry-run")}
 			}
-			return a.destroy(cmd.Context(), force)
+			return a.destroy(cmd.Context(), force, purge)
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "do not ask")
+	cmd.Flags().BoolVar(&purge, "purge", false, "with the provider existing: remove Docker, too, where labctl installed it")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "list what would go, and remove nothing")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the list of --dry-run as JSON")
 	return cmd
@@ -65,13 +67,17 @@ func (a *app) openMade() (*lab.Env, error) {
 	return e, nil
 }
 
-func (a *app) destroy(ctx context.Context, force bool) (err error) {
+func (a *app) destroy(ctx context.Context, force, purge bool) (err error) {
 	e, err := a.openMade()
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	if !e.Exists() {
+	machines := e.Lab.Provider == config.Existing
+	switch {
+	case purge && !machines:
+		return &usageError{errors.New("destroy: --purge goes with the provider existing; VMs go with all that is in them")}
+	case !e.Exists() && !machines: // machines keep a note of what was made on them
 		_, _ = fmt.Fprintln(a.streams.Err, "there is no lab here: nothing to destroy")
 		return nil
 	}
@@ -85,7 +91,11 @@ func (a *app) destroy(ctx context.Context, force bool) (err error) {
 	defer lock.Release()
 	made := e.AsMade()
 	if !force {
-		ok, err := ui.Confirm(a.streams.In, a.streams.Err, fmt.Sprintf("destroy lab %q with its %d VMs and all that is in them?", made.Name, len(made.Nodes)))
+		question := fmt.Sprintf("destroy lab %q with its %d VMs and all that is in them?", made.Name, len(made.Nodes))
+		if machines {
+			question = fmt.Sprintf("take down lab %q: its swarm, and all containers, volumes and networks that have come to its %d machines since?", made.Name, len(made.Nodes))
+		}
+		ok, err := ui.Confirm(a.streams.In, a.streams.Err, question)
 		if err != nil {
 			return err
 		}
@@ -101,7 +111,7 @@ func (a *app) destroy(ctx context.Context, force bool) (err error) {
 		return err
 	}
 	defer u.Close()
-	e.Sink = u
+	e.Sink, e.Purge = u, purge
 	return e.Destroy(ctx)
 }
 
@@ -112,14 +122,16 @@ func (a *app) doom(ctx context.Context, asJSON bool) error {
 		return err
 	}
 	defer e.Close()
-	if !e.Exists() {
+	if !e.Exists() && e.Lab.Provider != config.Existing {
 		_, _ = fmt.Fprintln(a.streams.Err, "there is no lab here: nothing to destroy")
 		if asJSON {
 			return a.printJSON(lab.Doomed{Lab: e.Lab.Name, Items: []lab.Item{}, Kept: []lab.Item{}})
 		}
 		return nil
 	}
-	if e.State.Provider != "" {
+	if e.Lab.Provider == config.Existing {
+		e.Choice.Provider = config.Existing
+	} else if e.State.Provider != "" {
 		// Not Choose, which minds a lab.toml that names another provider.
 		e.Choice.Provider = e.State.Provider
 	}

@@ -119,6 +119,9 @@ func (a *app) render(ctx context.Context, provider string) error {
 	} else if err := e.Choose(ctx); err != nil {
 		return err
 	}
+	if e.Choice.Provider == config.Existing {
+		return &usageError{errors.New("render: there is no Vagrantfile with the provider existing: its machines are there already; --provider shows another's")}
+	}
 	text, err := e.Render()
 	if err != nil {
 		return err

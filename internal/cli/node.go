@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"labctl/internal/existing"
 	"labctl/internal/remote"
 	"labctl/internal/ui"
 )
@@ -41,12 +42,20 @@ func (a *app) ssh(ctx context.Context, name string, command []string) error {
 	ep := e.Runner(nodes[0].Name).Endpoint()
 	known := filepath.Join(e.StateDir(), "known_hosts")
 	e.Close()
+	if ep.OpenSSH != nil {
+		argv := append(existing.Options(e.Lab.SSH, nodes[0], e.Dir), "-o", `UserKnownHostsFile="`+strings.Join(ep.OpenSSH.KnownHosts, `" "`)+`"`)
+		return a.plainSSH(append(argv, nodes[0].Address), name, command)
+	}
 	argv := []string{
 		"-F", os.DevNull, "-i", ep.KeyFile, "-p", strconv.Itoa(ep.Port),
 		"-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR",
 		"-o", "HostKeyAlias=" + ep.Name, "-o", "UserKnownHostsFile=" + strconv.Quote(known), "-o", "StrictHostKeyChecking=yes",
 		ep.User + "@" + ep.Host,
 	}
+	return a.plainSSH(argv, name, command)
+}
+
+func (a *app) plainSSH(argv []string, name string, command []string) error {
 	if len(command) > 0 {
 		argv = append(append(argv, "--"), command...)
 	}

@@ -18,7 +18,7 @@ const (
 	defaultDataPathPort = 4789
 	// firstHost is the host part of the address where counting up begins.
 	firstHost = 11
-	maxNodes  = 200
+	maxNodes  = 100
 )
 
 var defaultSubnet = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, 33, 0}), 24)
@@ -38,7 +38,7 @@ func Template() []byte { return labassets.LabToml() }
 func (f *file) lab(s *source) *Lab {
 	l := &Lab{
 		Name: f.name, Provider: f.provider, Acceleration: f.acceleration,
-		Subnet: f.subnet, Box: f.box, Docker: f.docker, Swarm: f.swarm,
+		Subnet: f.subnet, Box: f.box, SSH: f.ssh, Docker: f.docker, Swarm: f.swarm,
 		Scenario: f.scenario, Artifacts: f.artifacts,
 	}
 	if l.Provider == "" {
@@ -50,7 +50,7 @@ func (f *file) lab(s *source) *Lab {
 	if l.Docker.Source == "" {
 		l.Docker.Source = SourceAuto
 	}
-	if !l.Subnet.IsValid() {
+	if !l.Subnet.IsValid() && l.Provider != Existing {
 		l.Subnet = defaultSubnet
 	}
 	l.Nodes = append(l.Nodes, f.nodes...)
@@ -59,6 +59,10 @@ func (f *file) lab(s *source) *Lab {
 	}
 	fillRoles(l.Nodes)
 	fillNames(l.Nodes)
+	if l.Provider == Existing { // which have what CPUs and memory they have
+		fillExisting(l)
+		return l
+	}
 	fillAddresses(s, l)
 	for i := range l.Nodes {
 		n := &l.Nodes[i]

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // occupied are networks that every lab's nodes already know, and what for.
@@ -86,6 +87,8 @@ pools:
 			}
 		}
 		switch {
+		case slices.ContainsFunc(l.Nodes, func(n Node) bool { return !l.Subnet.Contains(n.IP) && p.Contains(n.IP) }) && l.Provider == Existing:
+			s.wrong(key, "choose another one, as 10.20.0.0/16", "%s holds the address of a node: containers could not reach it", p)
 		case !s.isWrong("subnet") && p.Overlaps(l.Subnet):
 			s.wrong(key, "choose another one, as 10.20.0.0/16",
 				"%s overlaps the nodes' own subnet %s: containers could not reach the nodes", p, l.Subnet)

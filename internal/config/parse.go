@@ -63,6 +63,7 @@ type file struct {
 	workers, managers *int
 	cpus, memory      int
 	box               Box
+	ssh               SSH
 	nodes             []Node
 	docker            Docker
 	swarm             Swarm
@@ -75,7 +76,7 @@ func readFile(t *table) *file {
 		cpus: defaultCPUs, memory: defaultMemoryMB,
 	}
 	t.text("name", &f.name)
-	word(t, "provider", &f.provider, Auto, VirtualBox, Libvirt, Embedded)
+	word(t, "provider", &f.provider, Auto, VirtualBox, Libvirt, Embedded, Existing)
 	word(t, "acceleration", &f.acceleration, AccelAuto, AccelKVM, AccelTCG)
 	var subnet string
 	if t.text("subnet", &subnet) {
@@ -87,6 +88,7 @@ func readFile(t *table) *file {
 	t.number("cpus", &f.cpus)
 	t.number("memory", &f.memory)
 	readBox(t.table("box"), &f.box)
+	readSSH(t.table("ssh"), &f.ssh)
 	for _, n := range t.tables("nodes") {
 		f.nodes = append(f.nodes, readNode(n))
 	}
@@ -106,6 +108,20 @@ func readBox(t *table, b *Box) {
 	t.end()
 }
 
+func readSSH(t *table, s *SSH) {
+	readLogin(t, &s.Login)
+	t.text("config", &s.Config)
+	t.text("known-hosts", &s.KnownHosts)
+	t.end()
+}
+
+func readLogin(t *table, l *Login) {
+	t.text("user", &l.User)
+	t.number("port", &l.Port)
+	t.text("key", &l.Key)
+	t.text("jump", &l.Jump)
+}
+
 func readNode(t *table) Node {
 	var n Node
 	var ip string
@@ -121,6 +137,8 @@ func readNode(t *table) Node {
 	}
 	t.number("cpus", &n.CPUs)
 	t.number("memory", &n.MemoryMB)
+	t.text("address", &n.Address)
+	readLogin(t, &n.Login)
 	t.end()
 	return n
 }

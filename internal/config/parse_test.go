@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,8 +35,8 @@ func TestDefaultIsTheSeedsLab(t *testing.T) {
 		Name: "lab", Provider: Auto, Acceleration: AccelAuto,
 		Subnet: netip.MustParsePrefix("192.168.33.0/24"),
 		Nodes: []Node{
-			{"docker1", Manager, netip.MustParseAddr("192.168.33.11"), 1, 1024},
-			{"docker2", Worker, netip.MustParseAddr("192.168.33.12"), 1, 1024},
+			{Name: "docker1", Role: Manager, IP: netip.MustParseAddr("192.168.33.11"), CPUs: 1, MemoryMB: 1024},
+			{Name: "docker2", Role: Worker, IP: netip.MustParseAddr("192.168.33.12"), CPUs: 1, MemoryMB: 1024},
 		},
 		Docker:    Docker{Source: SourceAuto},
 		Swarm:     Swarm{SubnetSize: 24, DataPathPort: 4789},
@@ -103,8 +104,8 @@ keep = true
 		Box: Box{"debian/bookworm64", "12.1", "file:///srv/my boxes/b.box",
 			"bookworm", "https://mirror.example/debian"},
 		Nodes: []Node{
-			{"m1", Manager, netip.MustParseAddr("10.44.3.4"), 4, 4096},
-			{"docker2", Worker, netip.MustParseAddr("10.44.0.11"), 2, 2048},
+			{Name: "m1", Role: Manager, IP: netip.MustParseAddr("10.44.3.4"), CPUs: 4, MemoryMB: 4096},
+			{Name: "docker2", Role: Worker, IP: netip.MustParseAddr("10.44.0.11"), CPUs: 2, MemoryMB: 2048},
 		},
 		Docker: Docker{SourceApt, "20.10.24+dfsg1-1", "https://registry.example:5000",
 			"http://user:secret@proxy.example:3128"},
@@ -196,7 +197,9 @@ func TestTemplateExamples(t *testing.T) {
 		case "url":
 			one = bytes.Replace(one, []byte("#name = \"debian"), []byte("name = \"debian"), 1)
 		}
-		if _, warnings, err := Parse("lab.toml", one); err != nil || len(warnings) > 0 {
+		_, warnings, err := Parse("lab.toml", one)
+		warnings = slices.DeleteFunc(warnings, func(p Problem) bool { return strings.HasPrefix(p.Key, "ssh.") }) // for another provider
+		if err != nil || len(warnings) > 0 {
 			t.Errorf("with %s uncommented: %v %v", name, err, warnings)
 		}
 	}

@@ -24,6 +24,8 @@ const (
 	VirtualBox Provider = "virtualbox"
 	Libvirt    Provider = "libvirt"
 	Embedded   Provider = "embedded"
+	// Existing are machines that are there already; labctl makes none.
+	Existing Provider = "existing"
 )
 
 // Acceleration says how the embedded engine's VMs run.
@@ -55,6 +57,7 @@ type Lab struct {
 	Acceleration Acceleration
 	Subnet       netip.Prefix // the VMs' own network, masked
 	Box          Box
+	SSH          SSH
 	Nodes        []Node // in the order of the file; the first manager leads
 	Docker       Docker
 	Swarm        Swarm
@@ -72,11 +75,29 @@ type Box struct {
 	Mirror  string // Debian mirror for that build; "" as the host's apt settings
 }
 
-// Node is one VM.
+// SSH says how the machines of the provider existing are reached. What it
+// leaves open, the user's OpenSSH configuration says for the address.
+type SSH struct {
+	Config     string // OpenSSH configuration; "" for the user's own
+	KnownHosts string // known_hosts file beside the user's own; "" for none
+	Login
+}
+
+// Login is how one machine is reached, or all that do not say otherwise.
+type Login struct {
+	User string
+	Port int    // 0: not said
+	Key  string // private key; "" for the agent's and OpenSSH's usual ones
+	Jump string // "[user@]host[:port]", several with commas; "" for none
+}
+
+// Node is one VM, or one machine that is there already.
 type Node struct {
 	Name     string
 	Role     Role
-	IP       netip.Addr
+	IP       netip.Addr // in the lab's network: what the swarm advertises
+	Address  string     // existing: what SSH connects to
+	Login    Login      // existing: with what [ssh] says filled in
 	CPUs     int
 	MemoryMB int // MiB
 }

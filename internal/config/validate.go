@@ -22,14 +22,19 @@ const (
 // that the file sets it with.
 func validate(s *source, f *file, l *Lab) {
 	checkLabel(s, "name", l.Name, maxLabName)
+	checkLogins(s, f, l)
 	checkShorthand(s, f)
 	checkNumber(s, "cpus", f.cpus, maxCPUs)
 	checkMemory(s, "memory", f.memory)
 	checkNodes(s, f, l)
 	checkRoles(s, l)
-	checkSubnet(s, l)
+	if l.Provider == Existing {
+		checkExisting(s, f, l)
+	} else {
+		checkSubnet(s, l)
+		checkAddresses(s, f, l)
+	}
 	checkPools(s, l)
-	checkAddresses(s, f, l)
 	checkBox(s, &l.Box)
 	checkDocker(s, &l.Docker)
 	checkScenarios(s, l.Scenario)

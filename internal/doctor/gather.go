@@ -161,6 +161,13 @@ func (o *Options) may(p config.Provider) bool {
 
 // probesOf lists what is worth knowing for this lab.
 func probesOf(o *Options) []probe {
+	if o.Lab.Provider == config.Existing || o.may(config.Existing) {
+		list := []probe{{"proxy", askProxy}, {"state", askState}, {"scenarios", askScenarios}}
+		if o.Choice == nil {
+			list = append(list, probe{"provider", askProvider})
+		}
+		return list
+	}
 	list := []probe{
 		{"cpu", askCPU}, {"memory", askMemory}, {"disk", askDisk}, {"vagrant", askVagrant},
 		{"subnet", askSubnet}, {"vpn", askUses}, {"nameserver", askNameservers}, {"proxy", askProxy},

@@ -29,6 +29,12 @@ func Judge(f Facts) []Finding {
 		}
 	}
 	run("provider", judgeProvider)
+	if f.Provider == config.Existing { // this host runs nothing
+		run("proxy", judgeProxy)
+		run("state", judgeState)
+		run("scenarios", judgeScenarios)
+		return out
+	}
 	run("system", judgeSystem)
 	run("cpu", judgeCPU)
 	run("memory", judgeMemory)
@@ -61,7 +67,9 @@ func Judge(f Facts) []Finding {
 }
 
 // shared says whether the provider puts the lab's networks onto this host.
-func (f *Facts) shared() bool { return f.Provider != config.Embedded }
+func (f *Facts) shared() bool {
+	return f.Provider != config.Embedded && f.Provider != config.Existing
+}
 
 func judgeProvider(f *Facts) []Finding {
 	if f.Provider != config.Auto {

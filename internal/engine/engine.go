@@ -102,6 +102,8 @@ func usable(ctx context.Context, p config.Provider, lab *config.Lab, host remote
 		return choice, nil
 	case config.Embedded:
 		return usableEmbedded(ctx, lab, host, scratch)
+	case config.Existing:
+		return Choice{Provider: p, Reason: "the machines that lab.toml names"}, nil
 	}
 	return Choice{}, fmt.Errorf("unknown provider %q", p)
 }

@@ -35,6 +35,10 @@ func (l Lab) SSHConfig() string {
 		option("HostName", n.Host)
 		option("Port", strconv.Itoa(n.Port))
 		option("User", n.User)
+		if s := n.OpenSSH; s != nil {
+			machine(option, s, n)
+			continue
+		}
 		option("IdentityFile", quote(tokens(n.KeyFile)))
 		option("IdentitiesOnly", "yes")
 		option("HostKeyAlias", n.Name)
@@ -45,6 +49,25 @@ func (l Lab) SSHConfig() string {
 		}
 	}
 	return b.String()
+}
+
+// machine writes what is so of a machine that labctl did not make.
+func machine(option func(key, value string), s *remote.OpenSSH, n remote.Endpoint) {
+	for _, k := range s.Keys {
+		option("IdentityFile", quote(tokens(k)))
+	}
+	if s.Only {
+		option("IdentitiesOnly", "yes")
+	}
+	option("HostKeyAlias", s.KnownAs(n))
+	var files []string
+	for _, f := range s.KnownHosts {
+		files = append(files, quote(tokens(f)))
+	}
+	option("UserKnownHostsFile", strings.Join(files, " "))
+	if len(s.Proxy) > 0 {
+		option("ProxyCommand", tokens(remote.Quote(s.Proxy)))
+	}
 }
 
 // tokens keeps OpenSSH from reading a "%" as one of its own.

@@ -25,6 +25,9 @@ func (e *Env) matchClock(ctx context.Context, n config.Node, say func(string)) (
 	if err != nil || off.Abs()-fuzz <= clockLimit {
 		return false, err
 	}
+	if e.existing() {
+		return false, &ClockError{Node: n.Name, Off: off, Theirs: true}
+	}
 	how := "ahead of"
 	if off < 0 {
 		how = "behind"
@@ -59,14 +62,22 @@ func clockOf(ctx context.Context, c remote.Runner, node string) (off, fuzz time.
 type ClockError struct {
 	Node string
 	Off  time.Duration // ahead of this machine's; negative: behind
+	// Theirs says that labctl did not make the machine, and left the clock.
+	Theirs bool
 }
 
 func (e *ClockError) Error() string {
+	if e.Theirs {
+		return fmt.Sprintf("%s: its clock and this machine's are %v apart, with which no swarm can be formed", e.Node, e.Off.Abs().Round(time.Second))
+	}
 	return fmt.Sprintf("%s: its clock was set and is off again by %v", e.Node, e.Off.Abs().Round(time.Second))
 }
 
 // Hint says what sets clocks.
 func (e *ClockError) Hint() string {
+	if e.Theirs {
+		return fmt.Sprintf("labctl sets no clock of a machine that it did not make; on %s: sudo timedatectl set-ntp true", e.Node)
+	}
 	return fmt.Sprintf("a service on %s sets it to another time: labctl exec %s -- timedatectl", e.Node, e.Node)
 }
 

@@ -36,6 +36,7 @@ func (e *Env) PrepareHost(ctx context.Context) error {
 
 // Create makes the lab, or what of it is missing.
 func (e *Env) Create(ctx context.Context) error {
+	e.plainBox = wantsPlainBox(ctx)
 	err := runSteps(ctx, e, createSteps(e.Lab))
 	// The nodes can be ready before Vagrant has ended, which must not be left
 	// behind: it still holds its locks.
@@ -46,6 +47,9 @@ func (e *Env) Create(ctx context.Context) error {
 // createSteps is the whole of `labctl create` once the host is ready.
 func createSteps(l *config.Lab) []Step {
 	leader := l.Managers()[0]
+	if l.Provider == config.Existing {
+		return takeOverSteps(l)
+	}
 	steps := []Step{{Name: "render", Run: render}}
 	for _, n := range l.Nodes {
 		steps = append(steps,
@@ -159,6 +163,9 @@ func render(_ context.Context, e *Env, say func(string)) (bool, error) {
 
 func connect(n config.Node) func(context.Context, *Env, func(string)) (bool, error) {
 	return func(ctx context.Context, e *Env, say func(string)) (bool, error) {
+		if e.existing() {
+			return false, e.look(ctx, n, say)
+		}
 		say("asking Vagrant for the SSH address")
 		if e.ownBox() {
 			return e.connectOwn(ctx, n, say)
@@ -178,7 +185,12 @@ func prepare(n config.Node) func(context.Context, *Env, func(string)) (bool, err
 				return false, err
 			}
 		}
-		changed, err := provision.Prepare(ctx, c, provision.PrepareOptions{Hostname: n.Name, Peers: e.peers(), User: c.Endpoint().User, Progress: say})
+		if e.existing() {
+			if err := e.takeOver(ctx, n); err != nil {
+				return false, err
+			}
+		}
+		changed, err := provision.Prepare(ctx, c, provision.PrepareOptions{Hostname: n.Name, Peers: e.peers(), User: c.Endpoint().User, Named: e.existing(), Progress: say})
 		if err != nil || !changed || e.ownBox() {
 			return addressed || changed, err
 		}
@@ -200,7 +212,7 @@ func installDocker(n config.Node) func(context.Context, *Env, func(string)) (boo
 		d := e.Lab.Docker
 		changed, err := provision.Install(ctx, e.Runner(n.Name), provision.Options{
 			Node: n.Name, Source: d.Source, Bundle: b, Version: d.Version,
-			RegistryMirror: d.RegistryMirror, Proxy: d.Proxy, Peers: e.peers(), Progress: say,
+			RegistryMirror: d.RegistryMirror, Proxy: d.Proxy, Peers: e.peers(), Theirs: e.theirDocker(n), Progress: say,
 		})
 		if err != nil {
 			return false, err
@@ -270,7 +282,7 @@ func swarmInit(n config.Node) func(context.Context, *Env, func(string)) (bool, e
 		if err != nil {
 			return set, err
 		}
-		changed, err := swarm.Init(ctx, m, e.swarmOptions())
+		changed, err := e.noted(ctx, m, n, func() (bool, error) { return swarm.Init(ctx, m, e.swarmOptions()) })
 		return set || changed, err
 	}
 }
@@ -289,7 +301,7 @@ func swarmJoin(leader, n config.Node) func(context.Context, *Env, func(string)) 
 		if err != nil {
 			return set, err
 		}
-		changed, err := swarm.Join(ctx, l, m, e.swarmOptions())
+		changed, err := e.noted(ctx, m, n, func() (bool, error) { return swarm.Join(ctx, l, m, e.swarmOptions()) })
 		return set || changed, err
 	}
 }

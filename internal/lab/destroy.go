@@ -23,6 +23,10 @@ func (e *Env) Exists() bool {
 // Destroy removes the lab: VMs, volumes, networks, the embedded engine and
 // the state folder. The caller holds the lab's lock, whose file goes last.
 func (e *Env) Destroy(ctx context.Context) error {
+	if e.existing() {
+		e.leaving = true
+		return runSteps(ctx, e, e.giveBackSteps())
+	}
 	if err := e.nameAll(); err != nil {
 		return err
 	}

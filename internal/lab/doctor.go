@@ -44,11 +44,14 @@ func (e *Env) Examine(ctx context.Context, quick bool) doctor.Facts {
 func preflight(ctx context.Context, e *Env, say func(string)) (bool, error) {
 	var problems []error
 	var warned []string
-	facts := e.Examine(ctx, true)
+	var findings []doctor.Finding
+	if !e.existing() { // this host runs nothing then
+		findings = doctor.Judge(e.Examine(ctx, true))
+	}
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	for _, f := range doctor.Judge(facts) {
+	for _, f := range findings {
 		switch f.Level {
 		case doctor.Problem:
 			problems = append(problems, &f)

@@ -36,6 +36,10 @@ func (e *Env) Doom(ctx context.Context) (Doomed, error) {
 		add("VM", e.vmName(m.Name), "")
 	}
 	switch e.Choice.Provider {
+	case config.Existing:
+		for _, n := range e.Lab.Nodes {
+			add("labctl's things", "on "+n.Name, "swarm, services, networks, images, entries of /etc/hosts; the machine itself stays")
+		}
 	case config.Libvirt:
 		if err := e.doomLibvirt(ctx, add); err != nil {
 			return d, err

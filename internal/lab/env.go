@@ -19,6 +19,7 @@ import (
 	"labctl/internal/config"
 	"labctl/internal/dockerapi"
 	"labctl/internal/engine"
+	"labctl/internal/existing"
 	"labctl/internal/provision"
 	"labctl/internal/remote"
 	"labctl/internal/swarm"
@@ -34,16 +35,16 @@ type Env struct {
 	Cache   string // the user's cache folder, shared by labs
 	Version string // of labctl
 	Force   bool   // consent to remove leftovers that carry the lab's mark
+	// Purge has Destroy remove Docker from machines that labctl did not make,
+	// if labctl installed it there.
+	Purge bool
 	// BootWithin bounds `vagrant up`; 0 is bootDeadline or, with software
 	// emulation, bootDeadlineTCG.
 	BootWithin time.Duration
 	// Parallel is on how many nodes labctl works at a time; 0 is
 	// defaultParallel. It does not bound how many VMs Vagrant boots.
 	Parallel int
-	// NoCache has a new lab made from the plain box, though a baked one is
-	// there.
-	NoCache bool
-	Host    remote.Runner
+	Host     remote.Runner
 	// Warnings are what lab.toml gave rise to without being wrong.
 	Warnings []config.Problem
 	Sink     ui.Sink
@@ -59,8 +60,14 @@ type Env struct {
 	apis   map[string]*client.Client
 	bundle *provision.Bundle
 	boot   bootRun
-	remade atomic.Bool // Docker was installed on a node
-	counts counts
+	// leaving has machines that are not this lab's passed over, not refused.
+	leaving bool
+	facts   map[string]existing.Facts // of connected machines that are not labctl's, by node
+	remade  atomic.Bool               // Docker was installed on a node
+	// plainBox has a new lab made from the plain box, though a baked one is
+	// there.
+	plainBox bool
+	counts   counts
 }
 
 // StateDir is .labctl beside lab.toml.
@@ -144,6 +151,9 @@ func (e *Env) Connect(ctx context.Context, n config.Node, say func(string)) (*re
 	if c := e.Runner(n.Name); c != nil {
 		return c, nil
 	}
+	if e.existing() {
+		return e.connectExisting(ctx, n, say)
+	}
 	if c := e.redial(ctx, n); c != nil {
 		return c, nil
 	}
@@ -158,16 +168,11 @@ func (e *Env) Connect(ctx context.Context, n config.Node, say func(string)) (*re
 // two seconds.
 const endpointPause = 2 * time.Second
 
-// boxUser is who may log in on nodes of labctl's own box.
-const boxUser = "vagrant"
-
 // endpoint asks Vagrant how a node is reached. A VM that runs may not have
 // got its address yet, after a reset for example.
 func (e *Env) endpoint(ctx context.Context, n config.Node, say func(string)) (remote.Endpoint, error) {
-	if e.ownBox() { // all but the address is known
-		if addr, err := e.Vagrant().Address(ctx, n.Name); err == nil {
-			return remote.Endpoint{Name: n.Name, Role: string(n.Role), LabIP: n.IP, Host: addr, Port: 22, User: boxUser, KeyFile: e.keyFile()}, nil
-		}
+	if e.existing() {
+		return existing.Endpoint(ctx, e.Host, e.Lab.SSH, n, e.Dir)
 	}
 	deadline := time.Now().Add(connectWithin)
 	for {
@@ -242,12 +247,18 @@ func (e *Env) remember(n config.Node, ep remote.Endpoint) {
 }
 
 func (e *Env) dial(ctx context.Context, n config.Node, ep remote.Endpoint, say func(string)) (*remote.Conn, error) {
-	c, err := remote.DialWait(ctx, ep, e.dialOptions(), connectWithin, say)
+	within := connectWithin
+	if e.existing() {
+		within = existingWithin
+	}
+	c, err := remote.DialWait(ctx, ep, e.dialOptions(), within, say)
 	if err != nil {
 		return nil, err
 	}
 	e.keep(n, c)
-	e.remember(n, ep)
+	if !e.existing() {
+		e.remember(n, ep)
+	}
 	return c, nil
 }
 

@@ -68,7 +68,7 @@ func (e *Env) Export(ctx context.Context, configFile string) (export.Lab, error)
 	l := export.Lab{Name: e.Lab.Name, KnownHosts: e.knownHosts()}
 	for _, n := range e.Lab.Nodes {
 		ep, ok := e.remembered(n)
-		if !ok {
+		if !ok || e.existing() {
 			c, err := e.Connect(ctx, n, func(string) {}) // which pins the host key, too
 			if err != nil {
 				return l, &StepError{Step: "connect", Node: n.Name, Err: err}

@@ -81,6 +81,9 @@ func (e *Env) nodeNames() []string {
 
 // Snapshots lists the lab's snapshots by name.
 func (e *Env) Snapshots(ctx context.Context) ([]Snapshot, error) {
+	if e.existing() {
+		return nil, nil // labctl has no say over the machines themselves
+	}
 	byNode, err := e.Vagrant().Snapshots(ctx, e.nodeNames())
 	if err != nil {
 		return nil, err
@@ -123,6 +126,9 @@ func (e *Env) FindSnapshot(ctx context.Context, name string) error {
 
 // SaveSnapshot takes a snapshot of all running nodes at one moment.
 func (e *Env) SaveSnapshot(ctx context.Context, name string) error {
+	if e.existing() {
+		return errors.New("machines of the provider existing have no snapshots: `labctl reset` cleans the swarm instead")
+	}
 	return runSteps(ctx, e, []Step{{Name: "snapshot", Run: saveSnapshot(name)}})
 }
 
@@ -269,11 +275,14 @@ const cleanWithin = 3 * time.Minute
 func cleanSwarm(ctx context.Context, e *Env, say func(string)) (bool, error) {
 	var nodes []swarm.CleanNode
 	for _, n := range e.Lab.Nodes {
+		if !e.ours(n) {
+			continue
+		}
 		api, err := e.API(n)
 		if err != nil {
 			return false, err
 		}
-		nodes = append(nodes, swarm.CleanNode{Name: n.Name, API: api})
+		nodes = append(nodes, swarm.CleanNode{Name: n.Name, API: api, Spare: e.spare(n)})
 	}
 	removed, err := swarm.Clean(ctx, nodes, cleanWithin, say)
 	if err != nil {

@@ -36,6 +36,12 @@ type NodeStatus struct {
 	Error  string        `json:"error,omitempty"` // why something could not be asked
 }
 
+// What is known of machines that labctl did not make.
+const (
+	reachable   vagrant.State = "reachable"
+	unreachable vagrant.State = "unreachable"
+)
+
 // statusWithin bounds what a node that does not answer costs.
 const statusWithin = 40 * time.Second
 
@@ -43,7 +49,7 @@ const statusWithin = 40 * time.Second
 func (e *Env) Status(ctx context.Context) (Status, error) {
 	st := Status{Lab: e.Lab.Name, Provider: e.State.Provider}
 	vms := map[string]vagrant.State{}
-	if e.State.Provider != "" && (e.State.Provider != config.Embedded || e.Engine().Inside()) {
+	if e.State.Provider != "" && !e.existing() && (e.State.Provider != config.Embedded || e.Engine().Inside()) {
 		var err error
 		if vms, err = e.Vagrant().Status(ctx); err != nil {
 			return st, err
@@ -60,12 +66,18 @@ func (e *Env) Status(ctx context.Context) (Status, error) {
 				s.VM = vagrant.PowerOff // the engine is not running
 			}
 		}
-		if s.VM != vagrant.Running {
+		if s.VM != vagrant.Running && !e.existing() {
 			continue
 		}
 		wg.Go(func() {
 			if err := e.askDocker(ctx, n, s); err != nil {
 				s.Error = err.Error()
+			}
+			if e.existing() {
+				s.VM = unreachable
+				if e.Runner(n.Name) != nil {
+					s.VM = reachable
+				}
 			}
 		})
 	}

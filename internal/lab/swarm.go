@@ -60,10 +60,13 @@ func joinSteps(l *config.Lab, formed, ready string) []Step {
 
 func swarmLeave(n config.Node) func(context.Context, *Env, func(string)) (bool, error) {
 	return func(ctx context.Context, e *Env, _ func(string)) (bool, error) {
+		if !e.ours(n) {
+			return false, nil
+		}
 		m, err := e.member(n)
 		if err != nil {
 			return false, err
 		}
-		return swarm.Leave(ctx, m, true)
+		return e.noted(ctx, m, n, func() (bool, error) { return swarm.Leave(ctx, m, true) })
 	}
 }

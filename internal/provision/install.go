@@ -30,6 +30,9 @@ type Options struct {
 	Proxy          string  // URL for dockerd and apt, "" for none; may hold a password
 	// Peers are all nodes' lab addresses, which are reached without Proxy.
 	Peers map[string]netip.Addr
+	// Theirs says that the node had Docker before labctl came: its version and
+	// its settings stay.
+	Theirs bool
 	// LockWait is how long a held dpkg lock is waited for; 0 means 3 minutes.
 	LockWait time.Duration
 	// StartWait is how long dockerd may take to answer; 0 means 2 minutes.
@@ -41,6 +44,7 @@ type Options struct {
 // facts are what probe.sh says of a node.
 type facts struct {
 	done                        bool
+	rpm                         bool // dnf and rpm instead of apt and dpkg
 	distribution, release, arch string
 	room                        map[string]room   // by folder, see probe.sh
 	packages                    map[string]string // installed name ▸ version
@@ -93,6 +97,9 @@ func Install(ctx context.Context, r remote.Runner, o Options) (changed bool, err
 	var debs []Package
 	if source == config.SourceBundle {
 		debs = o.Bundle.lackedBy(f.packages)
+		if o.Theirs {
+			debs = slices.DeleteFunc(debs, func(p Package) bool { return p.Name != "busybox-static" })
+		}
 	}
 	if err := o.checkRoom(f, wants(source, f, debs)); err != nil {
 		return false, err
@@ -131,6 +138,8 @@ func probe(ctx context.Context, r remote.Runner, node, mark string) (facts, erro
 		switch key {
 		case "done":
 			f.done = true
+		case "family":
+			f.rpm = value == "rpm"
 		case "distribution":
 			f.distribution = value
 		case "release":
@@ -154,6 +163,12 @@ func probe(ctx context.Context, r remote.Runner, node, mark string) (facts, erro
 // resolve turns source auto into what fits the node, and refuses a bundle
 // that does not.
 func (o Options) resolve(f facts) (config.Source, error) {
+	if f.rpm {
+		if o.Source == config.SourceApt || o.Source == config.SourceBundle {
+			return "", refuse(o.Node, stepInstall, "docker.source is %q, and the node runs %s, for which only Docker's own packages are known: set docker.source = \"upstream\"", o.Source, f.distribution)
+		}
+		return config.SourceUpstream, nil
+	}
 	if o.Source == config.SourceApt || o.Source == config.SourceUpstream || o.Bundle == nil {
 		if o.Source == config.SourceUpstream {
 			return o.Source, nil
@@ -245,6 +260,9 @@ func (o Options) mark(parts []part) string {
 	if o.Source == config.SourceUpstream {
 		_, _ = io.WriteString(h, " upstream")
 	}
+	if o.Theirs {
+		_, _ = io.WriteString(h, " theirs")
+	}
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
@@ -253,6 +271,7 @@ func (o Options) env(source config.Source, mark string) string {
 	var b strings.Builder
 	for _, kv := range [][2]string{
 		{"SOURCE", string(source)},
+		{"THEIRS", map[bool]string{true: "1"}[o.Theirs]},
 		{"VERSION", o.Version},
 		{"PROXY", o.Proxy},
 		{"NO_PROXY", o.noProxy()},

@@ -89,7 +89,7 @@ func TestInstallSendsWhatLacks(t *testing.T) {
 		t.Errorf("SHA256SUMS lacks %q:\n%s", want, got)
 	}
 	mark := f.calls[0].Argv[len(f.calls[0].Argv)-1]
-	wantEnv := "SOURCE='bundle'\nVERSION=''\nPROXY=''\nNO_PROXY='localhost,127.0.0.1,::1,docker1,192.168.33.11,docker2,192.168.33.12'\nMIRROR=''\nMARK='" + mark + "'\nLOCK_WAIT='180'\nSTART_WAIT='120'\n"
+	wantEnv := "SOURCE='bundle'\nTHEIRS=''\nVERSION=''\nPROXY=''\nNO_PROXY='localhost,127.0.0.1,::1,docker1,192.168.33.11,docker2,192.168.33.12'\nMIRROR=''\nMARK='" + mark + "'\nLOCK_WAIT='180'\nSTART_WAIT='120'\n"
 	if diff := cmp.Diff(wantEnv, text["env"]); diff != "" {
 		t.Errorf("env (-want +got):\n%s", diff)
 	}

@@ -16,6 +16,7 @@ type PrepareOptions struct {
 	Hostname string                // the node's name
 	Peers    map[string]netip.Addr // every node's lab address, this node's too
 	User     string                // the SSH user, who joins the group docker
+	Named    bool                  // it has its name already, which stays
 	Progress func(string)          // nil for none
 }
 
@@ -29,7 +30,11 @@ func Prepare(ctx context.Context, r remote.Runner, o PrepareOptions) (changed bo
 	if err != nil {
 		return false, err
 	}
-	argv := []string{"sudo", "-n", "sh", "-eu", "-s", "--", o.Hostname, o.User}
+	name := o.Hostname
+	if o.Named {
+		name = ""
+	}
+	argv := []string{"sudo", "-n", "sh", "-eu", "-s", "--", name, o.User}
 	for _, name := range slices.SortedFunc(maps.Keys(o.Peers), func(a, b string) int {
 		return cmp.Or(o.Peers[a].Compare(o.Peers[b]), cmp.Compare(a, b))
 	}) {

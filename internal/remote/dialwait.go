@@ -47,6 +47,9 @@ func (p dialPoll) wait(ctx context.Context, ep Endpoint, o DialOptions, within t
 		} else if time.Since(refusedSince) >= p.authGrace {
 			return nil, err
 		}
+		if refused != nil && ep.OpenSSH != nil {
+			return nil, err // it does not boot
+		}
 		if time.Until(deadline) <= p.interval {
 			return nil, &UnreachableError{Node: ep.Name, Addr: address(ep), Within: within, Err: err}
 		}

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -62,6 +63,7 @@ type HostKeyError struct {
 	Node string
 	Addr string // what was dialed, host:port
 	File string // the known_hosts file
+	Name string // what the file calls the node; "": Node
 	Old  string // pinned fingerprint, "SHA256:…"
 	New  string // offered fingerprint
 }
@@ -73,7 +75,7 @@ func (e *HostKeyError) Error() string {
 // Hint tells how to accept the new key, once one knows why it changed.
 func (e *HostKeyError) Hint() string {
 	return fmt.Sprintf("another machine may be answering at %s; if %s was rebuilt on purpose, forget its old key: ssh-keygen -R %s -f %s",
-		e.Addr, e.Node, e.Node, Quote([]string{e.File}))
+		e.Addr, e.Node, Quote([]string{cmp.Or(e.Name, e.Node)}), Quote([]string{e.File}))
 }
 
 // AuthError is a node that refuses the key.
@@ -81,10 +83,14 @@ type AuthError struct {
 	Node    string
 	User    string
 	KeyFile string
+	OpenSSH *OpenSSH // nil for a node that labctl made
 	Err     error
 }
 
 func (e *AuthError) Error() string {
+	if e.OpenSSH != nil {
+		return fmt.Sprintf("%s: %s is refused for user %s", e.Node, e.OpenSSH.tried(), e.User)
+	}
 	return fmt.Sprintf("%s: the SSH key %s is refused for user %s", e.Node, e.KeyFile, e.User)
 }
 
@@ -93,6 +99,9 @@ func (e *AuthError) Unwrap() error { return e.Err }
 
 // Hint says where to look.
 func (e *AuthError) Hint() string {
+	if e.OpenSSH != nil {
+		return fmt.Sprintf("does `%s` log in without a password? set ssh.user and ssh.key in lab.toml, or `ssh-copy-id`, or `ssh-add` the right key", e.OpenSSH.Line)
+	}
 	return fmt.Sprintf("does ~%s/.ssh/authorized_keys on %s hold the public part of that key? `ssh-keygen -y -f %s` prints it",
 		e.User, e.Node, Quote([]string{e.KeyFile}))
 }
@@ -175,7 +184,7 @@ func reason(err error) string {
 	var silent *HandshakeTimeoutError
 	var dial *dialError
 	switch {
-	case errors.As(err, &auth):
+	case errors.As(err, &auth) && auth.OpenSSH == nil:
 		return fmt.Sprintf("the SSH key is refused for user %s", auth.User)
 	case errors.As(err, &silent):
 		return fmt.Sprintf("connected, but no SSH handshake within %v", silent.Timeout)

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,26 +41,29 @@ func (p pins) lock() (unlock func(), err error) {
 
 // known returns the keys pinned for node; nil if there is none.
 func (p pins) known(node string) ([]ssh.PublicKey, error) {
-	data, err := os.ReadFile(p.file)
+	check, err := knownhosts.New(p.file)
 	if err != nil {
 		return nil, fmt.Errorf("known hosts: %w", err)
 	}
+	keys, err := knownKeys(check, net.JoinHostPort(node, "22"))
+	if err != nil {
+		return nil, fmt.Errorf("known hosts: %s: %w", p.file, err)
+	}
+	return keys, nil
+}
+
+// knownKeys lists the keys that are known for an address. The package only
+// answers "is this key right?"; asked with a key that cannot be in a file, its
+// error lists those that are.
+func knownKeys(check ssh.HostKeyCallback, addr string) ([]ssh.PublicKey, error) {
+	err := check(addr, &net.TCPAddr{}, noKey{})
+	var wrong *knownhosts.KeyError
+	if !errors.As(err, &wrong) {
+		return nil, err
+	}
 	var keys []ssh.PublicKey
-	at := 0
-	for line := range bytes.Lines(data) {
-		at++
-		// Parsing keys costs more than all else where there are many nodes.
-		if !bytes.Contains(line, []byte(node)) {
-			continue
-		}
-		marker, hosts, key, _, _, err := ssh.ParseKnownHosts(line)
-		switch {
-		case errors.Is(err, io.EOF): // a comment
-		case err != nil:
-			return nil, fmt.Errorf("known hosts: %s:%d: %w", p.file, at, err)
-		case marker == "" && slices.Contains(hosts, node):
-			keys = append(keys, key)
-		}
+	for _, w := range wrong.Want {
+		keys = append(keys, w.Key)
 	}
 	return keys, nil
 }
@@ -121,6 +124,10 @@ func (p pins) algorithms(node string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return ordered(keys), nil
+}
+
+func ordered(keys []ssh.PublicKey) []string {
 	var out []string
 	for _, k := range keys {
 		if k.Type() == ssh.KeyAlgoRSA {
@@ -134,7 +141,7 @@ func (p pins) algorithms(node string) ([]string, error) {
 			out = append(out, a)
 		}
 	}
-	return out, nil
+	return out
 }
 
 // Forget removes the host keys pinned for node from the file knownHosts. It
@@ -185,3 +192,10 @@ func replaceFile(name string, data []byte) error {
 	}
 	return nil
 }
+
+// noKey is a public key that no server has.
+type noKey struct{}
+
+func (noKey) Type() string                        { return "none" }
+func (noKey) Marshal() []byte                     { return nil }
+func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("not a key") }

@@ -72,19 +72,12 @@ var _ Runner = (*Conn)(nil)
 // and *HandshakeTimeoutError; each has a Hint method.
 func Dial(ctx context.Context, ep Endpoint, o DialOptions) (*Conn, error) {
 	o = o.withDefaults()
-	auth, err := goph.Key(ep.KeyFile, "")
+	auth, done, err := authOf(ep)
 	if err != nil {
-		var path *os.PathError
-		if errors.As(err, &path) {
-			err = path.Err // its text would name the file once more
-		}
-		return nil, &KeyFileError{Node: ep.Name, File: ep.KeyFile, Err: err}
-	}
-	p := pins{o.KnownHosts}
-	if err := p.open(); err != nil {
 		return nil, err
 	}
-	algos, err := p.algorithms(ep.Name)
+	defer done()
+	check, algos, err := hostKeysOf(ep, o)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +89,7 @@ func Dial(ctx context.Context, ep Endpoint, o DialOptions) (*Conn, error) {
 	attempt, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	addr := address(ep)
-	raw, err := (&net.Dialer{}).DialContext(attempt, "tcp", addr)
+	raw, err := reach(attempt, ep)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = interrupted(ctx)
@@ -115,7 +108,7 @@ func Dial(ctx context.Context, ep Endpoint, o DialOptions) (*Conn, error) {
 		HostKeyAlgorithms: algos,
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
 			offered = key
-			firstContact, keyErr = p.verify(ep.Name, addr, key)
+			firstContact, keyErr = check(addr, key)
 			return keyErr
 		},
 	})
@@ -125,10 +118,11 @@ func Dial(ctx context.Context, ep Endpoint, o DialOptions) (*Conn, error) {
 		err = attempt.Err()
 	}
 	if err != nil {
+		_ = raw.Close()
 		return nil, handshakeError(ctx, attempt, ep, o, keyErr, err)
 	}
 	if firstContact {
-		if err := p.pin(ep.Name, addr, offered); err != nil {
+		if err := (pins{o.KnownHosts}).pin(ep.Name, addr, offered); err != nil {
 			_ = sshConn.Close()
 			return nil, err
 		}
@@ -152,6 +146,44 @@ func Dial(ctx context.Context, ep Endpoint, o DialOptions) (*Conn, error) {
 	return c, nil
 }
 
+// authOf is how we prove who we are. done ends what is needed for that alone.
+func authOf(ep Endpoint) (auth goph.Auth, done func(), err error) {
+	if ep.OpenSSH != nil {
+		return ep.OpenSSH.auth(ep.Name)
+	}
+	auth, err = goph.Key(ep.KeyFile, "")
+	if err != nil {
+		var path *os.PathError
+		if errors.As(err, &path) {
+			err = path.Err // its text would name the file once more
+		}
+		return nil, nil, &KeyFileError{Node: ep.Name, File: ep.KeyFile, Err: err}
+	}
+	return auth, func() {}, nil
+}
+
+// hostKeysOf returns what judges a host key, and the algorithms in the order
+// in which they are wanted. firstContact says that the key shall be pinned.
+func hostKeysOf(ep Endpoint, o DialOptions) (check func(addr string, key ssh.PublicKey) (firstContact bool, err error), algos []string, err error) {
+	if ep.OpenSSH != nil {
+		return ep.OpenSSH.hostKeys(ep)
+	}
+	p := pins{o.KnownHosts}
+	if err := p.open(); err != nil {
+		return nil, nil, err
+	}
+	algos, err = p.algorithms(ep.Name)
+	return func(addr string, key ssh.PublicKey) (bool, error) { return p.verify(ep.Name, addr, key) }, algos, err
+}
+
+// reach connects to the SSH server, through another command where OpenSSH would.
+func reach(ctx context.Context, ep Endpoint) (net.Conn, error) {
+	if ep.OpenSSH != nil && len(ep.OpenSSH.Proxy) > 0 {
+		return dialCommand(ep.OpenSSH.Proxy)
+	}
+	return (&net.Dialer{}).DialContext(ctx, "tcp", address(ep))
+}
+
 // handshakeError sorts out why a handshake failed.
 func handshakeError(ctx, attempt context.Context, ep Endpoint, o DialOptions, keyErr, err error) error {
 	switch {
@@ -162,7 +194,7 @@ func handshakeError(ctx, attempt context.Context, ep Endpoint, o DialOptions, ke
 	case attempt.Err() != nil:
 		return &HandshakeTimeoutError{Node: ep.Name, Addr: address(ep), Timeout: o.Timeout}
 	case strings.Contains(err.Error(), "unable to authenticate"): // x/crypto has no type for it
-		return &AuthError{Node: ep.Name, User: ep.User, KeyFile: ep.KeyFile, Err: err}
+		return &AuthError{Node: ep.Name, User: ep.User, KeyFile: ep.KeyFile, OpenSSH: ep.OpenSSH, Err: err}
 	}
 	return &dialError{ep.Name, address(ep), err}
 }

@@ -38,6 +38,9 @@ var _ CleanAPI = (*client.Client)(nil)
 type CleanNode struct {
 	Name string
 	API  CleanAPI
+	// Spare are ids of containers and networks, and names of volumes, that
+	// stay.
+	Spare []string
 }
 
 // predefined are the networks that an engine or a swarm makes for itself.
@@ -174,6 +177,9 @@ func (c *cleaning) node(n CleanNode) {
 	containers, err := n.API.ContainerList(c.ctx, client.ContainerListOptions{All: true})
 	c.fail(n, "list the containers", err)
 	for _, x := range containers.Items {
+		if slices.Contains(n.Spare, x.ID) {
+			continue
+		}
 		name := strings.TrimPrefix(strings.Join(x.Names[:min(1, len(x.Names))], ""), "/")
 		_, err := n.API.ContainerRemove(c.ctx, x.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 		c.drop("container "+name, err)
@@ -181,7 +187,7 @@ func (c *cleaning) node(n CleanNode) {
 	networks, err := n.API.NetworkList(c.ctx, client.NetworkListOptions{})
 	c.fail(n, "list the networks", err)
 	for _, x := range networks.Items {
-		if slices.Contains(predefined, x.Name) {
+		if slices.Contains(predefined, x.Name) || slices.Contains(n.Spare, x.ID) {
 			continue
 		}
 		_, err := n.API.NetworkRemove(c.ctx, x.ID, client.NetworkRemoveOptions{})
@@ -190,6 +196,9 @@ func (c *cleaning) node(n CleanNode) {
 	volumes, err := n.API.VolumeList(c.ctx, client.VolumeListOptions{})
 	c.fail(n, "list the volumes", err)
 	for _, x := range volumes.Items {
+		if slices.Contains(n.Spare, x.Name) {
+			continue
+		}
 		_, err := n.API.VolumeRemove(c.ctx, x.Name, client.VolumeRemoveOptions{Force: true})
 		c.drop("volume "+x.Name, err)
 	}

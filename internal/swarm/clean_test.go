@@ -158,7 +158,7 @@ func TestClean(t *testing.T) {
 	l := &littered{services: []string{"web"}, configs: []string{"page"}, containers: []string{"web.1.x", "mine"}, networks: []string{"mynet01"}, volumes: []string{"data"}, availability: swarm.NodeAvailabilityDrain}
 	p := normal()
 	p.interval = time.Millisecond
-	removed, err := p.clean(t.Context(), []CleanNode{{"docker1", l}}, time.Minute, nil)
+	removed, err := p.clean(t.Context(), []CleanNode{{Name: "docker1", API: l}}, time.Minute, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func TestClean(t *testing.T) {
 	}
 	// Nothing of the swarm's own was touched, and a clean swarm is left alone.
 	l.calls = nil
-	removed, err = p.clean(t.Context(), []CleanNode{{"docker1", l}}, time.Minute, nil)
+	removed, err = p.clean(t.Context(), []CleanNode{{Name: "docker1", API: l}}, time.Minute, nil)
 	if err != nil || len(removed)+len(l.calls) != 0 {
 		t.Errorf("removed %q, called %q, %v", removed, l.calls, err)
 	}
@@ -183,7 +183,7 @@ func TestCleanOfWhatHasJustGone(t *testing.T) {
 	l := &littered{networks: []string{"mess"}, late: "mess", lists: 3, availability: swarm.NodeAvailabilityActive}
 	p := normal()
 	p.interval = time.Millisecond
-	if _, err := p.clean(t.Context(), []CleanNode{{"docker1", l}}, time.Minute, nil); err != nil || len(l.networks) != 0 {
+	if _, err := p.clean(t.Context(), []CleanNode{{Name: "docker1", API: l}}, time.Minute, nil); err != nil || len(l.networks) != 0 {
 		t.Errorf("%v, left %q", err, l.networks)
 	}
 	if len(l.calls) != 3 {
@@ -197,7 +197,7 @@ func TestCleanWaitsForTasks(t *testing.T) {
 	p := normal()
 	p.interval = time.Millisecond
 	var said []string
-	removed, err := p.clean(t.Context(), []CleanNode{{"docker1", l}}, time.Minute, func(s string) { said = append(said, s) })
+	removed, err := p.clean(t.Context(), []CleanNode{{Name: "docker1", API: l}}, time.Minute, func(s string) { said = append(said, s) })
 	if err != nil || len(l.networks) != 0 {
 		t.Errorf("%v, left %q", err, l.networks)
 	}
@@ -214,7 +214,7 @@ func TestCleanGivesUp(t *testing.T) {
 	p.interval = time.Millisecond
 	var said []string
 	l := &littered{containers: []string{"mine"}, stuck: true, availability: swarm.NodeAvailabilityActive}
-	_, err := p.clean(t.Context(), []CleanNode{{"docker1", l}}, 30*time.Millisecond, func(s string) { said = append(said, s) })
+	_, err := p.clean(t.Context(), []CleanNode{{Name: "docker1", API: l}}, 30*time.Millisecond, func(s string) { said = append(said, s) })
 	if want := "clean the swarm: context deadline exceeded after 30ms; still there: container mine: removal of container mine is already in progress: conflict"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
@@ -222,7 +222,7 @@ func TestCleanGivesUp(t *testing.T) {
 		t.Error(diff)
 	}
 	l.broken = fmt.Errorf("connection lost")
-	_, err = p.clean(t.Context(), []CleanNode{{"docker1", l}}, time.Minute, nil)
+	_, err = p.clean(t.Context(), []CleanNode{{Name: "docker1", API: l}}, time.Minute, nil)
 	if want := "docker1: clean: connection lost"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}

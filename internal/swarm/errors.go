@@ -26,6 +26,8 @@ func (e *StateError) Hint() string { return e.Remedy }
 type ForeignSwarmError struct {
 	Node     string
 	Managers []string // the other swarm's managers, host:port
+	// Existing says that labctl did not make the machine.
+	Existing bool
 }
 
 func (e *ForeignSwarmError) Error() string {
@@ -37,6 +39,9 @@ func (e *ForeignSwarmError) Error() string {
 
 // Hint tells how to take the node out of it.
 func (e *ForeignSwarmError) Hint() string {
+	if e.Existing {
+		return fmt.Sprintf("labctl neither joins nor leaves a swarm that it did not form; nothing was changed. If it is of no more use, on %s: docker swarm leave --force; else take the machine out of lab.toml", e.Node)
+	}
 	return fmt.Sprintf("if that swarm is of no more use: labctl exec %s -- docker swarm leave --force, then the same command again", e.Node)
 }
 

@@ -97,6 +97,7 @@ type world struct {
 type fakeEngine struct {
 	w    *world
 	name string
+	file string // in which the node's docker command finds its part in the swarm
 	info swarm.Info
 }
 
@@ -104,7 +105,7 @@ func (w *world) serve(t testing.TB, name, sock string) string {
 	t.Helper()
 	lis, err := net.Listen("unix", sock)
 	must(t, err)
-	e := &fakeEngine{w: w, name: name, info: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive}}
+	e := &fakeEngine{w: w, name: name, file: filepath.Join(filepath.Dir(sock), "swarm"), info: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive}}
 	w.engines[name] = e
 	srv := httptest.NewUnstartedServer(e)
 	srv.Listener = lis
@@ -115,6 +116,8 @@ func (w *world) serve(t testing.TB, name, sock string) string {
 
 var apiVersion = regexp.MustCompile(`^/v1\.\d+`)
 
+var lists = []string{"/services", "/configs", "/secrets", "/containers/json", "/networks", "/volumes"}
+
 func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	e.w.mu.Lock()
@@ -122,7 +125,13 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Api-Version", "1.41")
 	w.Header().Set("Content-Type", "application/json")
 	reply := func(v any) { _ = json.NewEncoder(w).Encode(v) }
-	switch path := apiVersion.ReplaceAllString(r.URL.Path, ""); path {
+	path := apiVersion.ReplaceAllString(r.URL.Path, "")
+	if _, err := os.Stat(filepath.Join(filepath.Dir(e.file), "empty")); err == nil && slices.Contains(lists, path) {
+		// Nothing lives here, for scripts that want an engine to be cleaned.
+		_, _ = io.WriteString(w, map[bool]string{true: "{}", false: "[]"}[path == "/volumes"])
+		return
+	}
+	switch path {
 	case "/_ping":
 	case "/version":
 		reply(map[string]string{"Version": "20.10.24+dfsg1", "ApiVersion": "1.41"})
@@ -146,6 +155,7 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/swarm/leave":
 		e.w.nodes = slices.DeleteFunc(e.w.nodes, func(n swarm.Node) bool { return n.ID == e.info.NodeID })
 		e.info = swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive}
+		_ = os.Remove(e.file)
 	default:
 		for i, n := range e.w.nodes {
 			switch {
@@ -178,6 +188,7 @@ func (e *fakeEngine) changeNode(i int, body []byte) {
 func (e *fakeEngine) enter(addr string, manager bool) {
 	first := len(e.w.nodes) == 0
 	e.info = swarm.Info{NodeID: e.name + "-id", NodeAddr: addr, LocalNodeState: swarm.LocalNodeStateActive, ControlAvailable: manager}
+	_ = os.WriteFile(e.file, []byte("active "+e.info.NodeID+" "+addr+":2377\n"), 0o644)
 	n := swarm.Node{ID: e.info.NodeID}
 	n.Spec.Role, n.Spec.Availability = swarm.NodeRoleWorker, swarm.NodeAvailabilityActive
 	n.Description.Hostname = e.name

@@ -58,6 +58,10 @@ docker() {
 		tar -xOf "$4" manifest.json | sed 's/.*"Config":"\([0-9a-f]*\)\.json".*/sha256:\1/' >"$NODE/image"
 		;;
 	'run --rm') echo ok ;;
+	'info --format') cat "$NODE/swarm" 2>/dev/null || echo 'inactive ' ;;
+	'ps -aq' | 'network ls' | 'volume ls') cat "$NODE/${1#-}-there" 2>/dev/null || : ;;
+	'image ls') [ ! -e "$NODE/image" ] || echo toolbox ;;
+	'image rm') rm "$NODE/image" ;;
 	*)
 		echo "docker: '$1' is not a docker command." >&2
 		exit 1
@@ -77,7 +81,10 @@ apt_get() {
 			for word; do
 				case $word in
 				-* | install) ;;
-				*) : >"$NODE/packages/$word" ;;
+				*)
+					: >"$NODE/packages/$word"
+					[ "$word" != docker.io ] || ln -sf node.sh "$NODE/bin/dockerd"
+					;;
 				esac
 			done
 			return
@@ -102,7 +109,16 @@ systemctl)
 	;;
 apt-get) apt_get "$@" ;;
 apt-cache) exit 100 ;;
-dpkg) [ "$1" != --print-architecture ] || echo amd64 ;;
+dpkg)
+	case $1 in
+	--print-architecture) echo amd64 ;;
+	--purge)
+		shift
+		for package; do rm "$NODE/packages/$package"; done
+		rm "$NODE/dockerd" "$NODE/bin/dockerd"
+		;;
+	esac
+	;;
 dpkg-query)
 	if [ -n "${4-}" ]; then
 		[ ! -e "$NODE/packages/$4" ] || printf installed
