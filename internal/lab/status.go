@@ -40,6 +40,7 @@ type NodeStatus struct {
 const (
 	reachable   vagrant.State = "reachable"
 	unreachable vagrant.State = "unreachable"
+	notInUse    vagrant.State = "not in use" // create was not run
 )
 
 // statusWithin bounds what a node that does not answer costs.
@@ -62,6 +63,9 @@ func (e *Env) Status(ctx context.Context) (Status, error) {
 		*s = NodeStatus{Name: n.Name, Role: n.Role, IP: n.IP.String(), VM: vms[n.Name]}
 		if s.VM == "" {
 			s.VM = vagrant.NotCreated
+			if e.Lab.Provider == config.Existing {
+				s.VM = notInUse
+			}
 			if e.State.Provider == config.Embedded && e.vagrantKnows(n.Name) {
 				s.VM = vagrant.PowerOff // the engine is not running
 			}
