@@ -270,7 +270,7 @@ disk_full_save() {
 disk_full_break() { fallocate -l "$(cat "$dir/size")" "$(ballast)"; }
 disk_full_mend() { rm -f "$(ballast)"; }
 disk_full_shows() {
-	df -P -m /var/lib/docker | awk 'NR == 2 && $4 < 4 { print $1 " has " $4 " MiB free for users, " $5 " are used"; n = 1 } END { exit !n }'
+	df -P -m /var/lib/docker | awk 'NR == 2 && $4 <= 40 { print $1 " has " $4 " MiB free for users, " $5 " are used"; n = 1 } END { exit !n }'
 }
 
 # ---- cpu
@@ -337,8 +337,12 @@ subnet_overlap_save() { docker node ls -q >/dev/null 2>&1 || fail "this node is 
 subnet_overlap_break() {
 	case $with in
 	overlay)
-		subnet=$(docker network create -d overlay --label "labctl.fault=$id" "net-$id-a" >/dev/null &&
-			docker network inspect --format '{{(index .IPAM.Config 0).Subnet}}' "net-$id-a")
+		# The managers give it its addresses a moment after it is there.
+		docker network create -d overlay --label "labctl.fault=$id" "net-$id-a" >/dev/null
+		subnet='' give_up=$(($(now) + 30))
+		while [ -z "$subnet" ] && [ "$(now)" -lt "$give_up" ]; do
+			subnet=$(docker network inspect --format '{{range .IPAM.Config}}{{.Subnet}}{{end}}' "net-$id-a")
+		done
 		;;
 	bridge) subnet=$(docker network inspect --format '{{(index .IPAM.Config 0).Subnet}}' bridge) ;;
 	machines) subnet=$(ip -4 route show scope link src "$lab" | awk 'NR == 1 { print $1 }') ;;
@@ -456,10 +460,14 @@ undo() {
 # the timer, "-" without one.
 list() {
 	for dir in "$journal"/*; do
-		[ -e "$dir/record" ] || continue
+		# A timer may be at work on it at this moment.
+		record=$(cat "$dir/record" 2>/dev/null) || continue
+		until=$(cat "$dir/until" 2>/dev/null) || continue
+		boot=$(cat "$dir/boot" 2>/dev/null) || continue
+		if [ -z "$record" ] || [ -z "$until" ]; then continue; fi
 		left=-
-		if grep -qx 'seconds=[1-9][0-9]*' "$dir/words" && [ "$(boot_id)" = "$(cat "$dir/boot")" ]; then left=$(($(cat "$dir/until") - $(now))); fi
-		printf '%s %s %s\n' "${dir##*/}" "$left" "$(cat "$dir/record")"
+		if grep -qsx 'seconds=[1-9][0-9]*' "$dir/words" && [ "$(boot_id)" = "$boot" ]; then left=$((until - $(now))); fi
+		printf '%s %s %s\n' "${dir##*/}" "$left" "$record"
 	done
 }
 

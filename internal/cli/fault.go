@@ -78,6 +78,9 @@ func (a *app) faultInjectCommand() *cobra.Command {
 			}
 		}
 		var mystery *uint64
+		if _, ok := fault.Of(s.Kind); !ok && s.Kind != fault.Random {
+			return misused(cmd, fmt.Errorf("there is no fault %q: `labctl fault list` names them", s.Kind))
+		}
 		switch {
 		case s.Kind == fault.Random:
 			if len(s.Nodes)+len(s.From)+len(s.Params) > 0 {
@@ -150,7 +153,10 @@ func (a *app) faultStage(ctx context.Context, command string) (*faultStage, erro
 			return nil, err
 		}
 	}
-	l := &fault.Lab{Dir: fault.Dir(e.StateDir()), DataPath: e.Lab.Swarm.DataPathPort, Nodes: make([]fault.Node, len(e.Lab.Nodes)), Boot: e.Create}
+	l := &fault.Lab{Dir: fault.Dir(e.StateDir()), DataPath: e.Lab.Swarm.DataPathPort, Nodes: make([]fault.Node, len(e.Lab.Nodes))}
+	if slices.Contains([]config.Provider{config.Embedded, config.Libvirt, config.VirtualBox}, e.State.Provider) {
+		l.Boot = e.Create // labctl made these machines
+	}
 	l.Reach = func(ctx context.Context, name string) fault.Access {
 		n, _ := e.Lab.Node(name)
 		return reachNode(ctx, e, n)

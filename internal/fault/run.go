@@ -29,9 +29,13 @@ type NoSymptomError struct {
 	Record Record
 	Within time.Duration
 	Err    error // of the last look; nil if that was not the trouble
+	Over   bool  // the timer was quicker
 }
 
 func (e *NoSymptomError) Error() string {
+	if e.Over {
+		return fmt.Sprintf("%s: the symptom did not show before the time of the fault was over", e.Record.Name())
+	}
 	text := fmt.Sprintf("%s: the symptom did not show within %v, so it was undone", e.Record.Name(), e.Within)
 	if e.Err != nil {
 		text += ": " + oneLine(e.Err)
@@ -40,6 +44,14 @@ func (e *NoSymptomError) Error() string {
 }
 
 func (e *NoSymptomError) Unwrap() error { return e.Err }
+
+// Hint says what to do where the time was too short.
+func (e *NoSymptomError) Hint() string {
+	if e.Over {
+		return "give it more time with --for"
+	}
+	return "the nodes may be otherwise than labctl thinks: `labctl diagnose`, `labctl reset`"
+}
 
 // Standing is a fault that is on, or was when labctl last heard of it.
 type Standing struct {
@@ -165,12 +177,16 @@ func (l *Lab) Inject(ctx context.Context, s Spec, mystery *uint64) (Record, erro
 	if within == 0 {
 		within = time.Minute
 	}
+	if s.For > 0 {
+		within = min(within, s.For)
+	}
 	r.Seen, err = l.await(ctx, within, "waiting for the symptom", func() (bool, string, error) { return l.shows(ctx, r) })
 	if ctx.Err() != nil {
 		return r, context.Cause(ctx)
 	}
 	if err != nil {
-		return r, errors.Join(&NoSymptomError{Record: r, Within: within, Err: err}, l.takeBack(ctx, r))
+		over := !r.Until.IsZero() && time.Now().After(r.Until)
+		return r, errors.Join(&NoSymptomError{Record: r, Within: within, Err: err, Over: over}, l.takeBack(ctx, r))
 	}
 	return r, l.save(r)
 }
@@ -260,145 +276,6 @@ func (l *Lab) gone(name string) {
 	for i := range l.Nodes {
 		if l.Nodes[i].Name == name {
 			l.Nodes[i].Access = Access{Err: errors.New("its power is off")}
-		}
-	}
-}
-
-// wellWithin bounds the way back to a sound lab: a node that was away for long
-// is heard of again only after a while.
-const wellWithin = 5 * time.Minute
-
-// Clear undoes all faults, those on nodes that run first, and returns them
-// when the lab is sound again. What cannot be undone stays noted.
-func (l *Lab) Clear(ctx context.Context) ([]Record, error) {
-	current, askErr := l.Current(ctx)
-	var done []Record
-	var errs []error
-	last := func(s Standing) int {
-		if s.Kind == NodeDown {
-			return 1
-		}
-		return 0
-	}
-	slices.SortStableFunc(current, func(a, b Standing) int { return last(a) - last(b) })
-	var again []Standing // on nodes that were off, at first
-	for _, s := range current {
-		l.say("undoing %s", s.Name())
-		s.Nodes = nodesOf(s)
-		err := l.undo(ctx, s.Record)
-		if err != nil && slices.ContainsFunc(current, func(o Standing) bool { return o.Kind == NodeDown }) && s.Kind != NodeDown {
-			again = append(again, s)
-			continue
-		}
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		done = append(done, s.Record)
-	}
-	for _, s := range again {
-		if err := l.undo(ctx, s.Record); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		done = append(done, s.Record)
-	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	if len(errs) == 0 {
-		errs = append(errs, askErr)
-	}
-	if len(done) > 0 && errors.Join(errs...) == nil {
-		_, err := l.await(ctx, wellWithin, "waiting for the lab to be sound again", func() (bool, string, error) { return l.recovered(ctx, done) })
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("the fault is undone, but the lab is not sound after %v: %w", wellWithin, err))
-		}
-	}
-	for i := range done {
-		done[i].Ended = "cleared"
-		errs = append(errs, l.drop(done[i]))
-	}
-	return done, errors.Join(errs...)
-}
-
-// nodesOf are the nodes that a fault was asked for on, and those whose journal
-// has it.
-func nodesOf(s Standing) []string {
-	nodes := slices.Clone(s.Nodes)
-	for name := range s.On {
-		if !slices.Contains(nodes, name) {
-			nodes = append(nodes, name)
-		}
-	}
-	return nodes
-}
-
-// recovered wants every symptom to be gone and the lab to be sound.
-func (l *Lab) recovered(ctx context.Context, records []Record) (bool, string, error) {
-	if err := l.sound(ctx); err != nil {
-		return false, "", err
-	}
-	for _, r := range records {
-		there, how, err := l.shows(ctx, r)
-		if err != nil || there {
-			return false, how, err
-		}
-	}
-	return true, "", nil
-}
-
-// Tidy drops the records of faults that are over, and returns them.
-func (l *Lab) Tidy(current []Standing) ([]Record, error) {
-	var over []Record
-	for _, s := range current {
-		if s.Over() {
-			if err := l.drop(s.Record); err != nil {
-				return over, err
-			}
-			over = append(over, s.Record)
-		}
-	}
-	return over, nil
-}
-
-// lookEvery lies between two looks.
-const lookEvery = 2 * time.Second
-
-// await looks until it is so, and returns how it looks. The error is that of
-// the last look, or says that the time is over.
-func (l *Lab) await(ctx context.Context, within time.Duration, what string, look func() (bool, string, error)) (string, error) {
-	every := lookEvery
-	if l.quick {
-		within, every = 50*time.Millisecond, time.Millisecond
-	}
-	deadline := time.Now().Add(within)
-	for {
-		ok, how, err := look()
-		if ok {
-			return how, nil
-		}
-		if ctx.Err() != nil {
-			return "", context.Cause(ctx)
-		}
-		left := time.Until(deadline)
-		if left <= 0 {
-			if err == nil && how != "" {
-				err = errors.New(how)
-			}
-			if err == nil {
-				err = errors.New("nothing of it was seen")
-			}
-			return "", err
-		}
-		l.say("%s, for %v at most", what, left.Round(time.Second))
-		select {
-		case <-ctx.Done():
-			return "", context.Cause(ctx)
-		case <-time.After(every):
 		}
 	}
 }

@@ -75,7 +75,7 @@ func checkFaults(t *testing.T, l *lab) {
 		t.Errorf("clear after the kill says %q", r.out)
 	}
 
-	l.ok(shortWithin, "fault", "inject", "disk-full", "--node", "docker2", "--for", "10s")
+	l.ok(shortWithin, "fault", "inject", "disk-full", "--node", "docker2", "--for", "20s")
 	deadline := time.Now().Add(time.Minute)
 	for {
 		r := l.ok(shortWithin, "fault", "status")
