@@ -27,9 +27,20 @@ func checkFaults(t *testing.T, l *lab) {
 		t.Errorf("inject says %q", r.out)
 	}
 	d := l.run(shortWithin, nil, "diagnose", "--json")
-	var found struct{ Findings []struct{ ID string } }
-	if err := json.Unmarshal([]byte(d.out), &found); err != nil || len(found.Findings) != 1 || found.Findings[0].ID != "port-blocked" {
-		t.Errorf("diagnose: %v, findings %+v", err, found.Findings)
+	var found struct {
+		Findings []struct{ ID, Severity string }
+	}
+	if err := json.Unmarshal([]byte(d.out), &found); err != nil {
+		t.Fatalf("diagnose --json: %v\n%s", err, d.out)
+	}
+	var wrong []string
+	for _, f := range found.Findings {
+		if f.Severity == "error" { // a busy host may be worth a warning
+			wrong = append(wrong, f.ID)
+		}
+	}
+	if got := strings.Join(wrong, " "); got != "port-blocked" {
+		t.Errorf("diagnose finds %q", got)
 	}
 	if st := l.run(shortWithin, nil, "status"); !strings.Contains(st.err, "warning: a fault is on: port 7946 on docker2 since ") {
 		t.Errorf("status says %q", st.err)
@@ -44,8 +55,8 @@ func checkFaults(t *testing.T, l *lab) {
 		t.Errorf("after clear the node has\n%s\nbefore it had\n%s", now, before)
 	}
 
-	// kill -9, right after the node has begun.
-	cmd := exec.Command(binary, "--progress", "plain", "fault", "inject", "dns", "--node", "docker2")
+	// kill -9, while labctl waits for what takes the swarm half a minute to see.
+	cmd := exec.Command(binary, "--progress", "plain", "fault", "inject", "port", "--port", "2377", "--node", "docker2")
 	cmd.Dir = l.dir
 	news, err := cmd.StderrPipe()
 	if err != nil {
@@ -58,36 +69,32 @@ func checkFaults(t *testing.T, l *lab) {
 	said := ""
 	for lines := bufio.NewScanner(news); lines.Scan(); {
 		said += lines.Text() + "\n"
-		if strings.Contains(lines.Text(), "waiting for the symptom") || strings.Contains(lines.Text(), "fault: done") {
+		if strings.Contains(lines.Text(), "waiting for the symptom") {
 			break
 		}
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	watchdog.Stop()
-	if now := traces(); !strings.Contains(now, "nameserver 192.0.2.53") {
+	if now := traces(); !strings.Contains(now, "-p tcp -m tcp --dport 2377 -m comment --comment labctl-fault-") {
 		t.Fatalf("the fault is not on: %s\nlabctl said %s", now, said)
 	}
-	if r := l.ok(shortWithin, "fault", "status"); !strings.Contains(r.out, "dns on docker2") || !strings.Contains(r.out, "docker2: on") {
+	if r := l.ok(shortWithin, "fault", "status"); !strings.Contains(r.out, "port 2377 on docker2") || !strings.Contains(r.out, "docker2: on") {
 		t.Errorf("status after the kill: %q", r.out)
 	}
-	if r := l.ok(shortWithin, "fault", "clear"); r.out != "undone: dns on docker2\n" {
+	if r := l.ok(shortWithin, "fault", "clear"); r.out != "undone: port 2377 on docker2\n" {
 		t.Errorf("clear after the kill says %q", r.out)
 	}
 
 	l.ok(shortWithin, "fault", "inject", "disk-full", "--node", "docker2", "--for", "20s")
 	deadline := time.Now().Add(time.Minute)
-	for {
-		r := l.ok(shortWithin, "fault", "status")
-		if strings.HasSuffix(r.out, "no fault is on\n") {
-			break
-		}
+	for now := traces(); now != before; now = traces() {
 		if time.Now().After(deadline) {
-			t.Fatalf("the timer did not undo it: %q", r.out)
+			t.Fatalf("the timer did not undo it: the node has\n%s\nbefore it had\n%s", now, before)
 		}
 		time.Sleep(time.Second)
 	}
-	if now := traces(); now != before {
-		t.Errorf("after kill and timer the node has\n%s\nbefore it had\n%s", now, before)
+	if r := l.ok(shortWithin, "fault", "status"); !strings.HasPrefix(r.out, "over: disk-full on docker2 since ") || !strings.HasSuffix(r.out, "no fault is on\n") {
+		t.Errorf("status after the timer: %q", r.out)
 	}
 }
