@@ -126,7 +126,7 @@ type step struct {
 // by what is no real firewall, as is longest, the rules that one packet meets.
 const (
 	deepest = 20
-	longest = 100_000
+	longest = 20_000
 )
 
 // walk leads a packet through a chain; left is how many rules it may yet meet.

@@ -338,7 +338,7 @@ func readSandbox(text string) *Sandbox {
 }
 
 // bigScript lists the largest files of the disks that hold Docker's.
-const bigScript = `find / /var/lib/docker -xdev -type f -size +20M -printf '%s %p\n' 2>/dev/null | sort -rnu | head -n 4
+const bigScript = `find / /var/lib/docker -xdev -type f -size +20M -printf '%s %p\n' 2>/dev/null | sort -rnu | head -n 8
 `
 
 // notYours are places whose files belong to packages, or to Docker.
@@ -350,7 +350,7 @@ func readBig(text string) (out []Big) {
 	for line := range strings.Lines(text) {
 		size, path, ok := strings.Cut(strings.TrimSpace(line), " ")
 		bytes, err := strconv.ParseInt(size, 10, 64)
-		if !ok || err != nil {
+		if !ok || err != nil || strings.HasPrefix(path, "/usr/") {
 			continue
 		}
 		out = append(out, Big{Path: path, Text: fmt.Sprintf("%s has %d MiB", path, bytes>>20),
