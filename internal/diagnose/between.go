@@ -274,8 +274,8 @@ func (j *judge) overlayProbes() {
 	var small, bulk bool
 	for _, p := range j.Probes {
 		o := p.Overlay
-		if o == nil || j.hurt[p.From] || j.hurt[p.To] || o.MTU == 0 || o.Large >= o.MTU && o.Bulk || j.told(p) {
-			continue
+		if o == nil || j.hurt[p.From] || j.hurt[p.To] || o.MTU == 0 || o.Large > 0 && o.Bulk || j.told(p) {
+			continue // where bulk passes, the sender has learned what does
 		}
 		for _, name := range []string{p.From, p.To} {
 			if !slices.Contains(nodes, name) {
