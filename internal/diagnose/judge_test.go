@@ -64,6 +64,12 @@ func TestRecorded(t *testing.T) {
 		{"port-7946-refused", []string{PortBlocked}, nil, []string{"docker2", "docker1", "docker3"}},
 		{"port-4789-in", []string{PortBlocked}, nil, []string{"docker2", "docker1"}},
 		{"port-4789-out", []string{PortBlocked}, nil, []string{"docker2", "docker1"}},
+		// On a host that was busy, so that labctl's own asking took much of the
+		// nodes' processors; the swarm publishes nothing.
+		{"delay", []string{TrafficShaped}, nil, []string{"docker2"}},
+		{"clock", []string{ClocksDiffer}, nil, []string{"docker2"}},
+		{"disk-full", []string{DiskFull}, nil, []string{"docker2"}},
+		{"cpu", []string{CPUStarved}, nil, []string{"docker2"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -245,7 +245,11 @@ func (j *judge) cpu(n Node) {
 	}
 	j.hurt[n.Name] = true
 	f.Symptom = "everything on " + n.Name + " is slow: containers start late, answers time out, the swarm may take it for dead"
-	f.Cause = fmt.Sprintf("%s keeps the processors of %s busy, so that all else waits", enumerate(names), n.Name)
+	keep := "keeps"
+	if len(names) > 1 {
+		keep = "keep"
+	}
+	f.Cause = fmt.Sprintf("%s %s the processors of %s busy, so that all else waits", enumerate(names), keep, n.Name)
 	f.Evidence = append(f.Evidence, fmt.Sprintf("%s: load %.2f on %s, something waits for a processor %.0f %% of the time", n.Name, c.Load, count(c.Count, "processor"), max(c.Pressure, 0)))
 	f.Remedy = on(n.Name, "sudo kill "+strings.Join(pids, " "))
 	j.add(f)
