@@ -36,6 +36,12 @@ lint: ## gofmt, go vet, staticcheck, errcheck, shellcheck, tidy go.mod, other pl
 	GOOS=windows $(GO) build ./...
 	GOOS=darwin $(GO) build ./...
 
+# No part of lint: it needs the database of Go's vulnerabilities.
+VULNDB ?= https://vuln.go.dev
+vuln: ## look for known weaknesses in the Go code and what it uses: needs the network
+	@curl -fsS -m 20 -o /dev/null $(VULNDB)/index/db.json || { echo "make vuln: the vulnerability database $(VULNDB) cannot be reached from here; VULNDB= names another one" >&2; exit 1; }
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 -db $(VULNDB) ./...
+
 test: ## everything: make check, then the suite on real VMs
 	@./deps.sh test
 	$(MAKE) check
@@ -49,4 +55,4 @@ clean: ## remove bin/
 	rm -rf bin
 
 # The folder bench/ holds results.
-.PHONY: help lab deps build check lint test bench clean
+.PHONY: help lab deps build check lint vuln test bench clean

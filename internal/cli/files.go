@@ -11,6 +11,7 @@ import (
 
 	labassets "labctl"
 	"labctl/internal/config"
+	"labctl/internal/doctor"
 )
 
 func (a *app) initCommand() *cobra.Command {
@@ -65,6 +66,9 @@ func (a *app) validateCommand() *cobra.Command {
 func (a *app) validate() error {
 	l, warnings, err := a.load()
 	printWarnings(a.streams.Err, warnings)
+	if err == nil {
+		err = checkScenarios(a.configFile, l)
+	}
 	if err != nil {
 		return err
 	}
@@ -74,6 +78,29 @@ func (a *app) validate() error {
 	}
 	a.printf("%s: ok: %s, %s on %s\n", name, count(len(l.Managers()), "manager"), count(len(l.Workers()), "worker"), l.Subnet)
 	return nil
+}
+
+// checkScenarios refuses networks for scenarios that cannot work, whatever the
+// host has: --plan looks at that too.
+func checkScenarios(file string, l *config.Lab) error {
+	subnets, err := scenarioSubnets(l)
+	if err != nil {
+		return err
+	}
+	facts := doctor.Facts{Lab: l, Provider: l.Provider}
+	if l.Provider == config.Auto { // it may become the one that forbids the most
+		facts.Provider = config.VirtualBox
+	}
+	var problems []error
+	for _, c := range doctor.PlanOf(facts, subnets).Conflicts {
+		if c.Level == doctor.Problem {
+			problems = append(problems, fmt.Errorf("%s: %s; %s", file, c.Text, c.Remedy))
+		}
+	}
+	if problems == nil {
+		return nil
+	}
+	return &usageError{errors.Join(problems...)}
 }
 
 // count says "1 worker", "2 workers".

@@ -25,7 +25,7 @@ var recorded embed.FS
 //	calls     every command line is added here
 //	NAME      a node's SSH host, port and key
 //	vm/NAME   a VM's state, if it was made
-//	mode      what goes wrong: hang, interrupted or deaf while booting, fail,
+//	mode      what goes wrong: hang or deaf while booting, fail,
 //	          half, killed, longline, lingers; status-fails; stays while
 //	          destroying, between the first VM and the second
 //	child     the process id of the child that a booting Vagrant has
@@ -151,7 +151,7 @@ func (v *vagrantRun) made(name string) {
 
 func (v *vagrantRun) up(names []string) int {
 	switch v.mode {
-	case "hang":
+	case "hang", "deaf":
 		return v.hang(names)
 	case "fail":
 		v.replay("failed", names)
@@ -192,6 +192,9 @@ func (v *vagrantRun) hang(names []string) int {
 	_ = os.WriteFile(v.file("child"), []byte(fmt.Sprint(child.Process.Pid)), 0o644)
 	_ = os.WriteFile(v.file("pid"), []byte(fmt.Sprint(os.Getpid())), 0o644)
 	<-interrupts
+	if v.mode == "deaf" {
+		time.Sleep(10 * time.Minute)
+	}
 	v.replay("interrupted", names)
 	select {
 	case <-interrupts: // a second one is "exit without cleaning up" to it

@@ -57,11 +57,17 @@ docker() {
 	'load -q')
 		tar -xOf "$4" manifest.json | sed 's/.*"Config":"\([0-9a-f]*\)\.json".*/sha256:\1/' >"$NODE/image"
 		;;
-	'run --rm') echo ok ;;
 	'info --format') cat "$NODE/swarm" 2>/dev/null || echo 'inactive ' ;;
 	'ps -aq' | 'network ls' | 'volume ls') cat "$NODE/${1#-}-there" 2>/dev/null || : ;;
 	'image ls') [ ! -e "$NODE/image" ] || echo toolbox ;;
 	'image rm') rm "$NODE/image" ;;
+	'run --rm')
+		[ -e "$NODE/packages/apparmor" ] || {
+			echo 'docker: Error response from daemon: AppArmor enabled on system but the docker-default profile could not be loaded.' >&2
+			exit 125
+		}
+		echo ok
+		;;
 	*)
 		echo "docker: '$1' is not a docker command." >&2
 		exit 1
@@ -78,9 +84,15 @@ apt_get() {
 				echo 'E: Unable to locate package docker.io' >&2
 				exit 100
 			fi
+			# What would ask a question: nobody is there to answer.
+			{
+				echo "frontend ${DEBIAN_FRONTEND-} needrestart ${NEEDRESTART_SUSPEND-} ${NEEDRESTART_MODE-}"
+				echo "input: $(cat)"
+			} >"$NODE/apt-asked"
 			for word; do
 				case $word in
 				-* | install) ;;
+				apparmor) [ -e "$NODE/no-apparmor" ] || : >"$NODE/packages/$word" ;;
 				*)
 					: >"$NODE/packages/$word"
 					[ "$word" != docker.io ] || ln -sf node.sh "$NODE/bin/dockerd"
