@@ -29,7 +29,7 @@ func (c *Client) EndOrphans(ctx context.Context) (ended int, err error) {
 		_ = syscall.Kill(pid, syscall.SIGINT) // Vagrant alone: its children are its own to end
 	}
 	begin, killed := time.Now(), false
-	for left := orphans; len(left) > 0; {
+	for left := slices.Clone(orphans); len(left) > 0; {
 		switch took := time.Since(begin); {
 		case took > c.patience()+orphanAfter:
 			return 0, fmt.Errorf("a Vagrant that a killed labctl has left does not end: process %d", left[0])
@@ -48,6 +48,7 @@ func (c *Client) EndOrphans(ctx context.Context) (ended int, err error) {
 		case <-time.After(orphanPoll):
 		}
 		now := c.orphans()
+		// Of a copy: it clears what it deletes, and kill(0) is for everybody.
 		left = slices.DeleteFunc(left, func(pid int) bool { return !slices.Contains(now, pid) })
 	}
 	if c.Provider != config.VirtualBox { // see run
