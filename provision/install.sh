@@ -88,7 +88,11 @@ from_bundle() {
 	# behind. probe.sh trusts what is configured and nothing before that.
 	sync
 	progress "configuring the packages"
+	# Every package with a unit makes systemd read all its units again, and
+	# starts its own. Offline, systemctl leaves both out; start does them once.
+	[ "$was_active" = 1 ] || export SYSTEMD_OFFLINE=1
 	dpkg_run --configure --pending
+	unset SYSTEMD_OFFLINE
 	changed "packages"
 }
 
@@ -242,7 +246,8 @@ start() {
 		progress "starting dockerd"
 		systemctl daemon-reload
 		systemctl reset-failed docker docker.socket 2>/dev/null || :
-		systemctl enable --quiet docker 2>/dev/null || :
+		# enable reads all units again, also if it has nothing to do.
+		systemctl is-enabled --quiet docker || systemctl enable --quiet docker 2>/dev/null || :
 		systemctl start docker || :
 	fi
 	start_until=$(($(now) + START_WAIT))

@@ -10,7 +10,6 @@ import (
 
 	"labctl/internal/box"
 	"labctl/internal/config"
-	"labctl/internal/lab"
 )
 
 func (a *app) bakeCommand() *cobra.Command {
@@ -28,20 +27,6 @@ func (a *app) bakeCommand() *cobra.Command {
 	cmd.Flags().StringVar(&node, "node", "", "the node to take; else the last worker, or the last manager where there is none")
 	cmd.Flags().BoolVar(&force, "force", false, "bake even if there is a box of the same inputs, and replace it")
 	return cmd
-}
-
-// withNoCache gives `labctl create` the flag that passes a baked box over.
-func withNoCache(create *cobra.Command) *cobra.Command {
-	var noCache bool
-	create.Flags().BoolVar(&noCache, "no-cache", false, "make a new lab from the plain box, though there is one that `labctl bake` made")
-	run := create.RunE
-	create.RunE = func(cmd *cobra.Command, args []string) error {
-		if noCache {
-			cmd.SetContext(lab.WithPlainBox(cmd.Context()))
-		}
-		return run(cmd, args)
-	}
-	return create
 }
 
 func (a *app) bake(ctx context.Context, name string, force bool) error {

@@ -169,7 +169,7 @@ func (a *app) root() *cobra.Command {
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more: the whole error and the log")
 	root.AddCommand(
 		a.initCommand(), a.validateCommand(), a.renderCommand(),
-		withNoCache(a.createCommand()), a.bakeCommand(), a.statusCommand(), a.sshCommand(), a.execCommand(), a.exportCommand(),
+		a.createCommand(), a.bakeCommand(), a.statusCommand(), a.sshCommand(), a.execCommand(), a.exportCommand(),
 		a.scenarioCommand(), a.doctorCommand(), a.diagnoseCommand(), a.reportCommand(), a.swarmCommand(), a.resetCommand(), a.snapshotCommand(), a.destroyCommand(),
 		a.faultCommand(), a.collectCommand(), a.artifactsCommand(),
 		a.boxCommand(), a.bundleCommand(), a.engineCommand(),

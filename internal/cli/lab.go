@@ -20,18 +20,26 @@ import (
 )
 
 func (a *app) createCommand() *cobra.Command {
-	var force, prune bool
-	var bootTimeout time.Duration
+	var o createOptions
 	cmd := &cobra.Command{
 		Use:   "create",
 		Short: "Boot the VMs, install Docker and form the swarm, or do what of it is missing",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return a.create(cmd.Context(), force, prune, bootTimeout) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.create(cmd.Context(), o) },
 	}
-	cmd.Flags().DurationVar(&bootTimeout, "boot-timeout", 0, "how long the VMs may take to boot, a download of their box included; 0: 15m, with software emulation 30m")
-	cmd.Flags().BoolVar(&force, "force", false, "remove VMs and volumes of this lab that Vagrant has lost")
-	cmd.Flags().BoolVar(&prune, "prune", false, "remove nodes that stand and that lab.toml does not name any more: drained, out of the swarm, then the VM")
+	cmd.Flags().DurationVar(&o.bootTimeout, "boot-timeout", 0, "how long the VMs may take to boot, a download of their box included; 0: 15m, with software emulation 30m")
+	cmd.Flags().BoolVar(&o.force, "force", false, "remove VMs and volumes of this lab that Vagrant has lost")
+	cmd.Flags().BoolVar(&o.noCache, "no-cache", false, "make a new lab from the plain box, though there is one that `labctl bake` made")
+	cmd.Flags().IntVar(&o.parallel, "parallel", 0, "on how many nodes to work at a time once their VMs run; 0: 16")
+	cmd.Flags().BoolVar(&o.prune, "prune", false, "remove nodes that stand and that lab.toml does not name any more: drained, out of the swarm, then the VM")
 	return cmd
+}
+
+// createOptions are the flags of create.
+type createOptions struct {
+	force, prune, noCache bool
+	bootTimeout           time.Duration
+	parallel              int
 }
 
 // open makes the Env of a command on this lab.
@@ -81,16 +89,19 @@ func (a *app) enter(e *lab.Env) error {
 	return e.Engine().Enter(a.args)
 }
 
-func (a *app) create(ctx context.Context, force, prune bool, bootTimeout time.Duration) (err error) {
-	if bootTimeout < 0 {
-		return &usageError{fmt.Errorf("--boot-timeout %v: it cannot be negative", bootTimeout)}
+func (a *app) create(ctx context.Context, o createOptions) (err error) {
+	if o.bootTimeout < 0 {
+		return &usageError{fmt.Errorf("--boot-timeout %v: it cannot be negative", o.bootTimeout)}
+	}
+	if o.parallel < 0 {
+		return &usageError{fmt.Errorf("--parallel %d: it cannot be negative", o.parallel)}
 	}
 	e, err := a.open()
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	e.Force, e.BootWithin = force, bootTimeout
+	e.Force, e.BootWithin, e.NoCache, e.Parallel = o.force, o.bootTimeout, o.noCache, o.parallel
 	lock, err := lab.TakeLock(e.StateDir(), "create")
 	if err != nil {
 		return err
@@ -103,7 +114,7 @@ func (a *app) create(ctx context.Context, force, prune bool, bootTimeout time.Du
 			return err
 		}
 	}
-	differs, err := e.CheckChanges(prune)
+	differs, err := e.CheckChanges(o.prune)
 	if err != nil {
 		return err
 	}
@@ -135,7 +146,7 @@ func (a *app) create(ctx context.Context, force, prune bool, bootTimeout time.Du
 	}
 	tellFaults(s.ui, e)
 	begin := time.Now()
-	if err := e.Apply(ctx, prune); err != nil {
+	if err := e.Apply(ctx, o.prune); err != nil {
 		return err
 	}
 	// All nodes run now.

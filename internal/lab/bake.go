@@ -24,17 +24,6 @@ import (
 	"labctl/internal/vagrant"
 )
 
-// noCache is the context key of WithPlainBox.
-type noCache struct{}
-
-// WithPlainBox returns a context in which Create makes a new lab from the
-// plain box, although a baked one is there.
-func WithPlainBox(ctx context.Context) context.Context {
-	return context.WithValue(ctx, noCache{}, true)
-}
-
-func wantsPlainBox(ctx context.Context) bool { return ctx.Value(noCache{}) != nil }
-
 // nodeBox returns the box that nodes are made from: the one that the lab's
 // nodes have, so that they stay alike; for a new lab the baked one, else the
 // plain one. ok is false if neither is in the cache. It builds nothing.
@@ -48,7 +37,7 @@ func (e *Env) nodeBox() (b box.Box, baked, ok bool, err error) {
 	if err != nil {
 		return box.Box{}, false, false, err
 	}
-	if baked && takesBaked(b.Name, e.boxInUse(), e.plainBox) {
+	if baked && takesBaked(b.Name, e.boxInUse(), e.NoCache) {
 		return b, true, true, nil
 	}
 	b, ok, err = box.Find(o)

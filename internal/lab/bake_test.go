@@ -35,9 +35,6 @@ func TestTakesBaked(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}
-	if wantsPlainBox(t.Context()) || !wantsPlainBox(WithPlainBox(t.Context())) {
-		t.Error("the context does not carry --no-cache")
-	}
 }
 
 // onEngine is a lab on the embedded engine in a folder of its own.

@@ -36,7 +36,6 @@ func (e *Env) PrepareHost(ctx context.Context) error {
 
 // Create makes the lab, or what of it is missing.
 func (e *Env) Create(ctx context.Context) error {
-	e.plainBox = wantsPlainBox(ctx)
 	err := runSteps(ctx, e, createSteps(e.Lab))
 	// The nodes can be ready before Vagrant has ended, which must not be left
 	// behind: it still holds its locks.

@@ -44,7 +44,10 @@ type Env struct {
 	// Parallel is on how many nodes labctl works at a time; 0 is
 	// defaultParallel. It does not bound how many VMs Vagrant boots.
 	Parallel int
-	Host     remote.Runner
+	// NoCache has a new lab made from the plain box, though a baked one is
+	// there.
+	NoCache bool
+	Host    remote.Runner
 	// Warnings are what lab.toml gave rise to without being wrong.
 	Warnings []config.Problem
 	Sink     ui.Sink
@@ -64,10 +67,7 @@ type Env struct {
 	leaving bool
 	facts   map[string]existing.Facts // of connected machines that are not labctl's, by node
 	remade  atomic.Bool               // Docker was installed on a node
-	// plainBox has a new lab made from the plain box, though a baked one is
-	// there.
-	plainBox bool
-	counts   counts
+	counts  counts
 }
 
 // StateDir is .labctl beside lab.toml.
@@ -168,11 +168,19 @@ func (e *Env) Connect(ctx context.Context, n config.Node, say func(string)) (*re
 // two seconds.
 const endpointPause = 2 * time.Second
 
+// boxUser is who may log in on nodes of labctl's own box.
+const boxUser = "vagrant"
+
 // endpoint asks Vagrant how a node is reached. A VM that runs may not have
 // got its address yet, after a reset for example.
 func (e *Env) endpoint(ctx context.Context, n config.Node, say func(string)) (remote.Endpoint, error) {
 	if e.existing() {
 		return existing.Endpoint(ctx, e.Host, e.Lab.SSH, n, e.Dir)
+	}
+	if e.ownBox() { // all but the address is known
+		if addr, err := e.Vagrant().Address(ctx, n.Name); err == nil {
+			return remote.Endpoint{Name: n.Name, Role: string(n.Role), LabIP: n.IP, Host: addr, Port: 22, User: boxUser, KeyFile: e.keyFile()}, nil
+		}
 	}
 	deadline := time.Now().Add(connectWithin)
 	for {

@@ -82,6 +82,12 @@ func (e *Env) connectOwn(ctx context.Context, n config.Node, say func(string)) (
 	if err != nil {
 		return false, err
 	}
+	_, err = os.Stat(e.endpointFile(n))
+	if errors.Is(err, fs.ErrNotExist) { // never reached: most likely a new VM
+		if err = e.authorize(ctx, n, ep, public, say); err == nil {
+			return true, nil
+		}
+	}
 	c, err := remote.Dial(ctx, ep, e.dialOptions())
 	if err == nil {
 		e.keep(n, c)
@@ -89,25 +95,30 @@ func (e *Env) connectOwn(ctx context.Context, n config.Node, say func(string)) (
 		return false, nil
 	}
 	var refused *remote.AuthError
-	if changed = errors.As(err, &refused); changed {
-		if err := e.authorize(ctx, n, ep, public, say); err != nil {
-			return false, err
-		}
+	if errors.As(err, &refused) {
+		return true, e.authorize(ctx, n, ep, public, say)
 	}
 	_, err = e.dial(ctx, n, ep, say)
-	return changed, err
+	return false, err
 }
 
 // authorize replaces the box's well-known key on a node by the lab's own, in
-// one step that leaves either the old file or the new one.
+// one step that leaves either the old file or the new one. The connection that
+// did it stays open and is the node's.
 func (e *Env) authorize(ctx context.Context, n config.Node, ep remote.Endpoint, public string, say func(string)) error {
-	ep.KeyFile = wellKnownKeyFile()
+	first := ep
+	first.KeyFile = wellKnownKeyFile()
 	say("replacing the box's well-known key by the lab's own")
-	c, err := remote.Dial(ctx, ep, e.dialOptions())
+	c, err := remote.Dial(ctx, first, e.dialOptions())
 	if err != nil {
 		return err
 	}
-	defer func() { _ = c.Close() }()
 	_, err = remote.Check(ctx, c, n.Name, remote.Script(`umask 077; echo "$1" > .ssh/authorized_keys.new; mv .ssh/authorized_keys.new .ssh/authorized_keys`, public))
-	return err
+	if err != nil {
+		_ = c.Close()
+		return err
+	}
+	e.keep(n, c)
+	e.remember(n, ep)
+	return nil
 }

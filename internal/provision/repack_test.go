@@ -21,7 +21,7 @@ func ar(members ...string) string {
 func TestSwapData(t *testing.T) {
 	for _, c := range []struct{ name, deb, want, err string }{
 		{"odd control", ar("debian-binary", "2.0\n", "control.tar.xz", "abc", "data.tar.xz", "old data"),
-			ar("debian-binary", "2.0\n", "control.tar.xz", "abc", "data.tar.gz", "new"), ""},
+			ar("debian-binary", "2.0\n", "control.tar.xz", "abc", "data.tar.zst", "new"), ""},
 		{"no archive", "junk", "junk", "not a .deb file"},
 		{"cut", arMagic + "debian-bin", arMagic + "debian-bin", "no data.tar in it"},
 		{"without data", ar("debian-binary", "2.0\n"), ar("debian-binary", "2.0\n"), "no data.tar in it"},

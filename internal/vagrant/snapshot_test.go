@@ -23,6 +23,7 @@ type libvirt struct {
 	snapshots map[string][]string
 	calls     []string
 	fails     string // a call that fails
+	leases    string // what domifaddr says
 }
 
 func (l *libvirt) Run(_ context.Context, c remote.Command) (remote.Result, error) {
@@ -47,6 +48,8 @@ func (l *libvirt) Run(_ context.Context, c remote.Command) (remote.Result, error
 		}
 	case "domstate":
 		res.Stdout = l.state[id] + "\n\n"
+	case "domifaddr":
+		res.Stdout = l.leases
 	case "suspend":
 		l.state[id] = "paused"
 	case "resume":
@@ -207,4 +210,24 @@ func TestSnapshotWithoutVM(t *testing.T) {
 	if err == nil || err.Error() != "docker3: there is no VM" {
 		t.Errorf("error %v", err)
 	}
+}
+
+func TestAddress(t *testing.T) {
+	c, l := twoVMs(t)
+	l.leases = " vnet0      52:54:00:4a:46:bc    ipv6         fd00::35/64\n vnet0      52:54:00:4a:46:bc    ipv4         192.168.121.35/24\n"
+	got, err := c.Address(t.Context(), "docker1")
+	if err != nil || got != "192.168.121.35" {
+		t.Errorf("%q, %v", got, err)
+	}
+	refused := func(node, want string) {
+		t.Helper()
+		if got, err := c.Address(t.Context(), node); err == nil || err.Error() != want || got != "" {
+			t.Errorf("%q, error %v, want %s", got, err, want)
+		}
+	}
+	l.leases = ""
+	refused("docker1", "docker1: libvirt has given it no address yet")
+	l.state["id-1"] = "shut off"
+	refused("docker1", "docker1: its VM is shut off")
+	refused("docker9", "docker9: there is no VM")
 }

@@ -3,6 +3,7 @@ package vagrant
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -107,6 +108,34 @@ func (c *Client) domainStates(ctx context.Context) (map[string]State, error) {
 		}
 	}
 	return out, nil
+}
+
+// Address asks libvirt for the address that its DHCP server gave to a VM that
+// runs, which is the one on the management network. While the VM boots it may
+// be that of its last run. It is for libvirt only.
+func (c *Client) Address(ctx context.Context, node string) (string, error) {
+	ids, err := c.domains([]string{node})
+	if err != nil {
+		return "", err
+	}
+	state, err := c.virsh(ctx, node, "domstate", ids[node])
+	if err != nil {
+		return "", err
+	}
+	if state != string(Running) {
+		return "", fmt.Errorf("%s: its VM is %s", node, state)
+	}
+	out, err := c.virsh(ctx, node, "domifaddr", ids[node], "--source", "lease")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(out) { // interface, MAC, protocol, address with prefix
+		if f := strings.Fields(line); len(f) == 4 && f[2] == "ipv4" {
+			addr, _, _ := strings.Cut(f[3], "/")
+			return addr, nil
+		}
+	}
+	return "", fmt.Errorf("%s: libvirt has given it no address yet", node)
 }
 
 // each runs f for every node, side by side, and joins what went wrong.
