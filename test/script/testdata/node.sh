@@ -140,7 +140,15 @@ dpkg-query)
 		done
 	fi
 	;;
-busybox) echo '[ awk cat cut date echo env grep head hostname httpd id ip ls nc nslookup ping ps sed sh sleep tail timeout wget' | tr ' ' '\n' ;;
+busybox)
+	case $1 in
+	--list) echo '[ awk cat cut date echo env grep head hostname httpd id ip ls nc nslookup ping ps sed sh sleep tail timeout wget' | tr ' ' '\n' ;;
+	sh)
+		shift
+		exec /bin/sh "$@"
+		;;
+	esac
+	;;
 hostname)
 	[ $# -eq 0 ] || echo "$1" >"$NODE/hostname"
 	cat "$NODE/hostname"
