@@ -197,6 +197,7 @@ var (
 		{regexp.MustCompile(`tries \d+`), "tries N"},
 		{regexp.MustCompile(`pid \d+`), "pid N"},
 		{regexp.MustCompile(`since \d\d:\d\d:\d\d`), "since TIME"},
+		{regexp.MustCompile(`\d{8}T\d{6}Z(-[a-z-]*[a-z])(-\d+)?\b`), "TIME$1"}, // a number where two runs began in one second
 		{regexp.MustCompile(`\d{8}T\d{6}Z`), "TIME"},
 		{regexp.MustCompile(`(labctl lab \S+) [0-9a-f]{8}\b`), "$1 HASH"}, // of the lab's folder
 		{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
