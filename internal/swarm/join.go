@@ -3,10 +3,10 @@ package swarm
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/client"
 
@@ -75,12 +75,10 @@ func (p pace) isOurs(ctx context.Context, leader, m Member, lead, info swarm.Inf
 		return false, foreign(m, info)
 	}
 	// A worker does not know its swarm's name, but the swarm knows its nodes.
-	nodes, err := p.nodes(ctx, leader)
-	if err != nil {
-		return false, err
-	}
-	if slices.ContainsFunc(nodes, func(n swarm.Node) bool { return n.ID == info.NodeID }) {
-		return true, nil
+	// It is asked about this one, since all of a large swarm are a long answer.
+	known, err := p.knows(ctx, leader, info.NodeID)
+	if known || err != nil {
+		return known, err
 	}
 	if info.ControlAvailable || len(info.RemoteManagers) == 0 {
 		return false, foreign(m, info)
@@ -91,6 +89,20 @@ func (p pace) isOurs(ctx context.Context, leader, m Member, lead, info swarm.Inf
 		}
 	}
 	return false, nil
+}
+
+// knows says whether the manager's swarm has a node of that ID.
+func (p pace) knows(ctx context.Context, manager Member, id string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.call)
+	defer cancel()
+	_, err := manager.API.NodeInspect(ctx, id, client.NodeInspectOptions{})
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, failed(manager, "inspect the node "+id, err)
+	}
+	return true, nil
 }
 
 func foreign(m Member, info swarm.Info) error {
