@@ -82,24 +82,20 @@ func (e *Env) connectOwn(ctx context.Context, n config.Node, say func(string)) (
 	if err != nil {
 		return false, err
 	}
-	_, err = os.Stat(e.endpointFile(n))
-	if errors.Is(err, fs.ErrNotExist) { // never reached: most likely a new VM
-		if err = e.authorize(ctx, n, ep, public, say); err == nil {
-			return true, nil
+	login := func(wellKnown bool) error {
+		if wellKnown {
+			return e.authorize(ctx, n, ep, public, say)
 		}
-	}
-	c, err := remote.Dial(ctx, ep, e.dialOptions())
-	if err == nil {
-		e.keep(n, c)
-		e.remember(n, ep)
-		return false, nil
+		_, err := e.dial(ctx, n, ep, say)
+		return err
 	}
 	var refused *remote.AuthError
-	if errors.As(err, &refused) {
-		return true, e.authorize(ctx, n, ep, public, say)
+	_, err = os.Stat(e.endpointFile(n))
+	fresh := errors.Is(err, fs.ErrNotExist) // never reached: most likely a new VM
+	if err = login(fresh); err == nil || !errors.As(err, &refused) {
+		return fresh, err
 	}
-	_, err = e.dial(ctx, n, ep, say)
-	return false, err
+	return !fresh, login(!fresh)
 }
 
 // authorize replaces the box's well-known key on a node by the lab's own, in
@@ -109,7 +105,7 @@ func (e *Env) authorize(ctx context.Context, n config.Node, ep remote.Endpoint, 
 	first := ep
 	first.KeyFile = wellKnownKeyFile()
 	say("replacing the box's well-known key by the lab's own")
-	c, err := remote.Dial(ctx, first, e.dialOptions())
+	c, err := remote.DialWait(ctx, first, e.dialOptions(), connectWithin, say)
 	if err != nil {
 		return err
 	}
