@@ -46,3 +46,5 @@ for module in overlay br_netfilter vxlan ip_vs; do
 	why=$(modprobe "$module" 2>&1) ||
 		fail "the kernel $(uname -r) cannot load the module $module, which Docker Swarm needs: $why"
 done
+# The last word, since it is compared with the time at which it arrives.
+date -u '+::clock %s.%N'

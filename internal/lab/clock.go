@@ -20,6 +20,9 @@ const clockLimit = 10 * time.Second
 // matchClock compares a node's clock with this machine's before the node comes
 // into a swarm, and sets it if they differ.
 func (e *Env) matchClock(ctx context.Context, n config.Node, say func(string)) (changed bool, err error) {
+	if _, ok := e.inTime.Load(n.Name); ok {
+		return false, nil
+	}
 	c := e.Runner(n.Name)
 	off, fuzz, err := clockOf(ctx, c, n.Name)
 	if err != nil || off.Abs()-fuzz <= clockLimit {
@@ -40,6 +43,16 @@ func (e *Env) matchClock(ctx context.Context, n config.Node, say func(string)) (
 		err = &ClockError{Node: n.Name, Off: off}
 	}
 	return true, err
+}
+
+// clockOfPrepare takes what the preparation of a node says of its clock: of one
+// that is plainly right matchClock need not ask again.
+func (e *Env) clockOfPrepare(n config.Node) func(time.Duration) {
+	return func(ahead time.Duration) {
+		if ahead.Abs() < clockLimit/2 {
+			e.inTime.Store(n.Name, nil)
+		}
+	}
 }
 
 // clockOf tells how far a node's clock is ahead of this machine's, give or

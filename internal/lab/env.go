@@ -63,6 +63,7 @@ type Env struct {
 	apis   map[string]*client.Client
 	bundle *provision.Bundle
 	boot   bootRun
+	inTime sync.Map // nodes whose clock was right when they were prepared
 	// leaving has machines that are not this lab's passed over, not refused.
 	leaving bool
 	facts   map[string]existing.Facts // of connected machines that are not labctl's, by node

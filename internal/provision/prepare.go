@@ -6,7 +6,9 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"labctl/internal/remote"
 )
@@ -18,6 +20,9 @@ type PrepareOptions struct {
 	User     string                // the SSH user, who joins the group docker
 	Named    bool                  // it has its name already, which stays
 	Progress func(string)          // nil for none
+	// Clock is told how far the node's clock is ahead of this machine's, less
+	// the time that the answer took; nil for none.
+	Clock func(ahead time.Duration)
 }
 
 // Prepare gives the node its hostname, the other nodes' names in /etc/hosts,
@@ -40,7 +45,11 @@ func Prepare(ctx context.Context, r remote.Runner, o PrepareOptions) (changed bo
 	}) {
 		argv = append(argv, name+"="+o.Peers[name].String())
 	}
-	n := &news{progress: o.Progress}
+	n := &news{progress: o.Progress, clock: func(text string) {
+		if seconds, err := strconv.ParseFloat(text, 64); err == nil && o.Clock != nil {
+			o.Clock(time.Until(time.UnixMicro(int64(seconds * 1e6))))
+		}
+	}}
 	res, err := r.Run(ctx, remote.Command{Argv: argv, Stdin: strings.NewReader(text), Stdout: n})
 	if err := failure(o.Hostname, step, res, err); err != nil {
 		return n.changed, err

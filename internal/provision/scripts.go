@@ -87,6 +87,7 @@ type news struct {
 	progress func(string)
 	changed  bool
 	partial  string
+	clock    func(seconds string) // nil for none
 }
 
 // Write takes output in pieces of any size.
@@ -100,6 +101,9 @@ func (n *news) Write(p []byte) (int, error) {
 		n.partial = rest
 		if text, ok := strings.CutPrefix(line, "::progress "); ok && n.progress != nil {
 			n.progress(text)
+		}
+		if text, ok := strings.CutPrefix(line, "::clock "); ok && n.clock != nil {
+			n.clock(text)
 		}
 		if strings.HasPrefix(line, "::changed ") {
 			n.changed = true
