@@ -126,15 +126,20 @@ func TestBake(t *testing.T) {
 	}
 
 	warm := l.ok(createWithin, "create")
-	t.Logf("create took %v cold, %v warm", cold.took, warm.took)
+	t.Logf("create took %v cold, %v warm; the lab was ready after %v and %v", cold.took, warm.took, cold.ready(), warm.ready())
 	steps := strings.Join(warm.steps(), "\n")
 	for _, want := range []string{"docker1 install docker: kept", "docker2 install docker: kept", "docker1 swarm init: done", "docker2 swarm join: done"} {
 		if !strings.Contains(steps, want) {
 			t.Errorf("no event %q in\n%s", want, steps)
 		}
 	}
-	if warm.took > cold.took*2/3 {
-		t.Errorf("create took %v cold and %v warm: nothing gained", cold.took, warm.took)
+	for _, n := range []string{"docker1", "docker2"} {
+		if c, w := cold.elapsed(n, "install docker"), warm.elapsed(n, "install docker"); w <= 0 || w > c/8 {
+			t.Errorf("install docker on %s took %v cold and %v warm: nothing gained", n, c, w)
+		}
+	}
+	if warm.ready() <= 0 || warm.ready() > cold.ready()*3/4 {
+		t.Errorf("the lab was ready after %v cold and %v warm: nothing gained", cold.ready(), warm.ready())
 	}
 	if st := l.status(); !st.Ready || len(st.Nodes) != 2 {
 		t.Errorf("status %+v", st)

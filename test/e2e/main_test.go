@@ -105,6 +105,31 @@ func (r result) steps() []string {
 	return out
 }
 
+// ready is how long a create took until the lab was ready: without what comes
+// before its first step, and without the evidence, which is always the same.
+func (r result) ready() time.Duration {
+	var begin, end time.Time
+	for _, e := range r.events {
+		switch {
+		case begin.IsZero():
+			begin = e.Time
+		case e.Step == "snapshot" && e.State == ui.Done:
+			end = e.Time
+		}
+	}
+	return end.Sub(begin)
+}
+
+// elapsed is how long a node's step took; 0 if it did not end.
+func (r result) elapsed(node, step string) time.Duration {
+	for _, e := range r.events {
+		if e.Node == node && e.Step == step && (e.State == ui.Done || e.State == ui.Kept) {
+			return e.Elapsed
+		}
+	}
+	return 0
+}
+
 // cleanupTime is kept free before go test's timeout, for destroy.
 const cleanupTime = 6 * time.Minute
 
