@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -67,6 +68,7 @@ func newLab(t *testing.T, toml string) *lab {
 	t.Helper()
 	l := &lab{t: t, dir: t.TempDir()}
 	l.write("lab.toml", toml)
+	l.destroyOnSignal()
 	t.Cleanup(func() {
 		// Whatever happened: no VM is left behind.
 		r := l.run(5*time.Minute, nil, "destroy", "--force")
@@ -75,6 +77,29 @@ func newLab(t *testing.T, toml string) *lab {
 		}
 	})
 	return l
+}
+
+// destroyOnSignal has the lab destroyed when the suite is interrupted, which
+// would end it without any cleanup.
+func (l *lab) destroyOnSignal() {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	over := make(chan struct{})
+	l.t.Cleanup(func() {
+		signal.Stop(stop)
+		close(over)
+	})
+	go func() {
+		select {
+		case <-over:
+		case <-stop:
+			fmt.Fprintln(os.Stderr, "interrupted: destroying the lab")
+			cmd := exec.Command(binary, "destroy", "--force", "--wait=1m")
+			cmd.Dir, cmd.Stderr = l.dir, os.Stderr
+			_ = cmd.Run()
+			os.Exit(130)
+		}
+	}()
 }
 
 func (l *lab) write(name, text string) {
