@@ -133,8 +133,9 @@ func TestBake(t *testing.T) {
 			t.Errorf("no event %q in\n%s", want, steps)
 		}
 	}
+	// What is left of it is waiting for the dockerd that the VM starts itself.
 	for _, n := range []string{"docker1", "docker2"} {
-		if c, w := cold.elapsed(n, "install docker"), warm.elapsed(n, "install docker"); w <= 0 || w > c/8 {
+		if c, w := cold.elapsed(n, "install docker"), warm.elapsed(n, "install docker"); w <= 0 || w > c/4 {
 			t.Errorf("install docker on %s took %v cold and %v warm: nothing gained", n, c, w)
 		}
 	}
