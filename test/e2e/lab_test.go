@@ -90,6 +90,15 @@ func TestLab(t *testing.T) {
 		}
 	})
 
+	if all() {
+		step("create is killed again and again, and goes on each time", func(t *testing.T) {
+			killCreate(t, l)
+			l.ok(createWithin, "create", "--no-cache")
+			checkNothingStray(t, l)
+			l.ok(shortWithin, "destroy", "--force")
+		})
+	}
+
 	step("the next create finishes the job", func(t *testing.T) {
 		r := l.ok(createWithin, "create", "--no-cache")
 		for _, want := range []string{
@@ -159,6 +168,10 @@ func TestLab(t *testing.T) {
 			t.Errorf("%v: %s", err, r.out)
 		}
 	})
+
+	if all() {
+		step("ssh, Docker's client and Ansible of this machine reach the nodes", func(t *testing.T) { checkExports(t, l) })
+	}
 
 	step("scenario 4-2", func(t *testing.T) {
 		r := l.ok(scenarioWithin, "scenario", "ping")

@@ -46,6 +46,10 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
+// all says whether the parts are wanted that have not yet passed often enough
+// to stand in everybody's way: LABCTL_E2E=all.
+func all() bool { return os.Getenv("LABCTL_E2E") == "all" }
+
 // needVMs skips a test unless the suite was asked for, and fails it where it
 // was asked for and cannot run.
 func needVMs(t *testing.T) {
@@ -165,6 +169,12 @@ type event func(ui.Event) bool
 // the first for which it is true has labctl interrupted.
 func (l *lab) run(within time.Duration, until event, args ...string) result {
 	l.t.Helper()
+	return l.until(syscall.SIGINT, within, until, args...)
+}
+
+// until is run with another signal than Ctrl-C's.
+func (l *lab) until(signal syscall.Signal, within time.Duration, until event, args ...string) result {
+	l.t.Helper()
 	// go test's own timeout would end this process without any cleanup.
 	if end, ok := l.t.Deadline(); ok && args[0] != "destroy" {
 		within = min(within, time.Until(end)-cleanupTime)
@@ -183,7 +193,7 @@ func (l *lab) run(within time.Duration, until event, args ...string) result {
 	w.each = func(e ui.Event) {
 		if until != nil && interrupted.IsZero() && until(e) {
 			interrupted = time.Now()
-			_ = cmd.Process.Signal(syscall.SIGINT)
+			_ = cmd.Process.Signal(signal)
 		}
 	}
 	cmd.Stdout, cmd.Stderr = &out, w
