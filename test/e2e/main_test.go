@@ -24,12 +24,19 @@ import (
 // binary is the labctl under test, built by TestMain.
 var binary string
 
+// suite ends when the suite is interrupted: then the running labctl is, too,
+// and none but destroy is begun any more.
+var suite = context.Background()
+
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	if os.Getenv("LABCTL_E2E") == "" {
 		return m.Run() // every test skips itself
 	}
+	var stop context.CancelFunc
+	suite, stop = signal.NotifyContext(suite, os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	dir, err := os.MkdirTemp("", "labctl-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -72,7 +79,6 @@ func newLab(t *testing.T, toml string) *lab {
 	t.Helper()
 	l := &lab{t: t, dir: t.TempDir()}
 	l.write("lab.toml", toml)
-	l.destroyOnSignal()
 	t.Cleanup(func() {
 		// Whatever happened: no VM is left behind.
 		r := l.run(5*time.Minute, nil, "destroy", "--force")
@@ -81,29 +87,6 @@ func newLab(t *testing.T, toml string) *lab {
 		}
 	})
 	return l
-}
-
-// destroyOnSignal has the lab destroyed when the suite is interrupted, which
-// would end it without any cleanup.
-func (l *lab) destroyOnSignal() {
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
-	over := make(chan struct{})
-	l.t.Cleanup(func() {
-		signal.Stop(stop)
-		close(over)
-	})
-	go func() {
-		select {
-		case <-over:
-		case <-stop:
-			fmt.Fprintln(os.Stderr, "interrupted: destroying the lab")
-			cmd := exec.Command(binary, "destroy", "--force", "--wait=1m")
-			cmd.Dir, cmd.Stderr = l.dir, os.Stderr
-			_ = cmd.Run()
-			os.Exit(130)
-		}
-	}()
 }
 
 func (l *lab) write(name, text string) {
@@ -179,7 +162,11 @@ func (l *lab) until(signal syscall.Signal, within time.Duration, until event, ar
 	if end, ok := l.t.Deadline(); ok && args[0] != "destroy" {
 		within = min(within, time.Until(end)-cleanupTime)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+	parent := suite
+	if args[0] == "destroy" {
+		parent = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(parent, within)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, append([]string{"--progress", "json"}, args...)...)
 	cmd.Dir = l.dir
@@ -210,7 +197,7 @@ func (l *lab) until(signal syscall.Signal, within time.Duration, until event, ar
 	case err != nil:
 		l.t.Fatalf("labctl %s: %v", strings.Join(args, " "), err)
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && parent.Err() == nil {
 		l.t.Errorf("labctl %s was not done within %v", strings.Join(args, " "), within)
 	}
 	return r
