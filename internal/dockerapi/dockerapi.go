@@ -112,6 +112,7 @@ func Wait(ctx context.Context, node string, cli *client.Client, within time.Dura
 func wait(ctx context.Context, node string, cli *client.Client, within, interval time.Duration, waiting func(string)) error {
 	deadline := time.Now().Add(within)
 	var said string
+	var last error
 	for {
 		attempt, cancel := context.WithTimeout(ctx, min(attemptLimit, max(time.Until(deadline), time.Millisecond)))
 		_, err := Ping(attempt, cli)
@@ -122,8 +123,13 @@ func wait(ctx context.Context, node string, cli *client.Client, within, interval
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s: wait for the Docker engine: %w", node, context.Cause(ctx))
 		}
+		// An attempt that the end of the wait cut short tells nothing: the one
+		// before it has the reason.
+		if last == nil || time.Until(deadline) > 0 {
+			last = err
+		}
 		if time.Until(deadline) <= interval {
-			return &NotReadyError{Node: node, Within: within, Err: err}
+			return &NotReadyError{Node: node, Within: within, Err: last}
 		}
 		if why := reason(err); why != said && waiting != nil {
 			waiting(why)

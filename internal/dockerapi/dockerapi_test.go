@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -129,6 +130,24 @@ func TestWait(t *testing.T) {
 	err = wait(t.Context(), "docker1", cli, 20*time.Second, 20*time.Millisecond, func(string) { startEngine(t, sock) })
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// A slow machine may have time for one attempt and a half: the half one does not
+// hide what the whole one found.
+func TestWaitKeepsTheReason(t *testing.T) {
+	sock := filepath.Join(t.TempDir(), "s")
+	_, cli := open(t, sock)
+	silent := func(string) {
+		lis, err := net.Listen("unix", sock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = lis.Close() })
+	}
+	err := wait(t.Context(), "docker1", cli, time.Second, 20*time.Millisecond, silent)
+	if err == nil || !strings.HasSuffix(err.Error(), "within 1s: nobody listens at /var/run/docker.sock, or the SSH user is not in the docker group") {
+		t.Errorf("error %v", err)
 	}
 }
 
