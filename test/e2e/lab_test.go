@@ -90,15 +90,6 @@ func TestLab(t *testing.T) {
 		}
 	})
 
-	if all() {
-		step("create is killed again and again, and goes on each time", func(t *testing.T) {
-			killCreate(t, l)
-			l.ok(createWithin, "create", "--no-cache")
-			checkNothingStray(t, l)
-			l.ok(shortWithin, "destroy", "--force")
-		})
-	}
-
 	step("the next create finishes the job", func(t *testing.T) {
 		r := l.ok(createWithin, "create", "--no-cache")
 		for _, want := range []string{

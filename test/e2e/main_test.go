@@ -100,7 +100,8 @@ func (l *lab) write(name, text string) {
 type result struct {
 	out, err string
 	code     int
-	took     time.Duration
+	took     time.Duration // since the signal, if there was one
+	ran      time.Duration // in all
 	events   []ui.Event
 }
 
@@ -187,6 +188,7 @@ func (l *lab) until(signal syscall.Signal, within time.Duration, until event, ar
 	begin := time.Now()
 	err := cmd.Run()
 	r := result{out: out.String(), err: w.text.String(), events: w.events, took: time.Since(begin)}
+	r.ran = r.took
 	if !interrupted.IsZero() {
 		r.took = time.Since(interrupted)
 	}
