@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -175,13 +176,24 @@ func (a *app) plan(ctx context.Context, asJSON bool) error {
 		return err
 	}
 	p := doctor.PlanOf(facts, subnets)
+	changes := []lab.Change{}
+	for _, n := range e.New() {
+		changes = append(changes, lab.Change{Node: n.Name, Text: n.Name + ": `labctl create` makes it"})
+	}
+	changes = append(changes, e.Changes(false)...)
 	if asJSON {
-		err = a.printJSON(p)
+		err = a.printJSON(struct {
+			doctor.Plan
+			Changes []lab.Change `json:"changes"`
+		}{p, changes})
 	} else {
 		printWarnings(a.streams.Err, e.Warnings)
 		err = p.WriteText(a.streams.Out)
+		for _, c := range changes {
+			a.printf("%s\n", strings.TrimSuffix(c.Text+"; "+c.Remedy, "; "))
+		}
 	}
-	if err == nil && p.Broken() {
+	if err == nil && (p.Broken() || slices.ContainsFunc(changes, func(c lab.Change) bool { return c.Stops })) {
 		return exitError(exitFailed)
 	}
 	return err

@@ -31,6 +31,7 @@ func (a *app) createCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&o.force, "force", false, "remove VMs and volumes of this lab that Vagrant has lost")
 	cmd.Flags().BoolVar(&o.noCache, "no-cache", false, "make a new lab from the plain box, though there is one that `labctl bake` made")
 	cmd.Flags().IntVar(&o.parallel, "parallel", 0, "on how many nodes to work at a time once their VMs run; 0: 16")
+	cmd.Flags().StringSliceVar(&o.rebuild, "rebuild", nil, "make this node anew: drained, out of the swarm, then a new VM; may be given several times")
 	cmd.Flags().BoolVar(&o.prune, "prune", false, "remove nodes that stand and that lab.toml does not name any more: drained, out of the swarm, then the VM")
 	return cmd
 }
@@ -40,6 +41,7 @@ type createOptions struct {
 	force, prune, noCache bool
 	bootTimeout           time.Duration
 	parallel              int
+	rebuild               []string
 }
 
 // open makes the Env of a command on this lab.
@@ -113,6 +115,18 @@ func (a *app) create(ctx context.Context, o createOptions) (err error) {
 		if err := e.Choose(ctx); err != nil {
 			return err
 		}
+	}
+	if len(o.rebuild) > 0 {
+		nodes, err := selectNodes(e.Lab, o.rebuild)
+		if err != nil {
+			return err
+		}
+		for _, n := range nodes {
+			e.Rebuild = append(e.Rebuild, n.Name)
+		}
+	}
+	if err := e.CheckRebuild(); err != nil {
+		return err
 	}
 	differs, err := e.CheckChanges(o.prune)
 	if err != nil {

@@ -87,6 +87,8 @@ type Vagrant struct {
 	Version   string // "2.3.4"; "" if it was not asked
 	Silent    string // why it gave no answer; "" if it did, or was not asked
 	Plugin    Plugin // vagrant-libvirt
+	// PluginVersion is its version, "0.11.2"; "" if it was not seen.
+	PluginVersion string
 }
 
 // Plugin says whether a plugin is there.

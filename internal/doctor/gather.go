@@ -2,12 +2,14 @@ package doctor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -40,6 +42,9 @@ type Options struct {
 	Choice *engine.Choice
 	// Quick leaves out what starts Ruby, which takes a second or more.
 	Quick bool
+	// Inside runs a command where the embedded engine's libvirt is; nil if the
+	// engine does not run, or if this process is there.
+	Inside []string
 	// SubnetTaken says whether the host uses the lab's subnet, Uses lists the
 	// host's addresses and routes. Nil: not asked.
 	SubnetTaken func() error
@@ -191,6 +196,9 @@ func probesOf(o *Options) []probe {
 			list = append(list, probe{"other labs", askOtherLibvirt})
 		}
 	}
+	if o.Choice != nil && o.Choice.Provider == config.Embedded && o.Inside != nil {
+		list = append(list, probe{"leftovers", askLeftovers})
+	}
 	if o.may(config.Libvirt) || o.may(config.Embedded) {
 		list = append(list, probe{"kvm", askKVM})
 	}
@@ -268,8 +276,8 @@ func askVagrant(ctx context.Context, o *Options) (func(*Facts), error) {
 	libvirt := o.may(config.Libvirt) || o.may(config.Embedded)
 	if libvirt {
 		v.Plugin = PluginUnseen
-		if seesPlugin(o) {
-			v.Plugin = PluginThere
+		if version, ok := seesPlugin(o); ok {
+			v.Plugin, v.PluginVersion = PluginThere, version
 		}
 	}
 	switch {
@@ -281,7 +289,9 @@ func askVagrant(ctx context.Context, o *Options) (func(*Facts), error) {
 		case err != nil || res.ExitCode != 0:
 			v.Silent = why(ctx, o, res, err)
 		case strings.Contains(res.Stdout, "vagrant-libvirt"):
-			v.Plugin = PluginThere
+			_, rest, _ := strings.Cut(res.Stdout, "vagrant-libvirt")
+			line, _, _ := strings.Cut(rest, "\n")
+			v.Plugin, v.PluginVersion = PluginThere, versionNumber.FindString(line)
 		default:
 			v.Plugin = PluginLacks
 		}
@@ -310,15 +320,16 @@ func why(ctx context.Context, o *Options, res remote.Result, err error) string {
 	return "its answer holds none"
 }
 
-// seesPlugin looks where Debian's package and Vagrant itself put plugins.
-func seesPlugin(o *Options) bool {
+// seesPlugin looks where Debian's package and Vagrant itself put plugins; the
+// version is "" where it is not told.
+func seesPlugin(o *Options) (version string, ok bool) {
 	for _, pattern := range []string{
-		"usr/share/vagrant-plugins/plugins.d/vagrant-libvirt*",
 		"usr/share/rubygems-integration/*/gems/vagrant-libvirt-*",
 		"opt/vagrant/embedded/gems/*/gems/vagrant-libvirt-*",
+		"usr/share/vagrant-plugins/plugins.d/vagrant-libvirt*",
 	} {
 		if list, err := fs.Glob(o.Root, pattern); err == nil && len(list) > 0 {
-			return true
+			return versionNumber.FindString(path.Base(list[len(list)-1])), true
 		}
 	}
 	home := o.Env("VAGRANT_HOME")
@@ -326,10 +337,22 @@ func seesPlugin(o *Options) bool {
 		home = filepath.Join(o.Env("HOME"), ".vagrant.d")
 	}
 	if home == "" {
-		return false
+		return "", false
 	}
 	data, err := fs.ReadFile(o.Root, rooted(filepath.Join(home, "plugins.json")))
-	return err == nil && strings.Contains(string(data), `"vagrant-libvirt"`)
+	if err != nil {
+		return "", false
+	}
+	var plugins struct {
+		Installed map[string]struct {
+			Version string `json:"installed_gem_version"`
+		} `json:"installed"`
+	}
+	if json.Unmarshal(data, &plugins) != nil {
+		return "", false
+	}
+	p, ok := plugins.Installed["vagrant-libvirt"]
+	return p.Version, ok
 }
 
 // rooted is an absolute path as an fs.FS of "/" wants it.

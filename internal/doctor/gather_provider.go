@@ -159,7 +159,8 @@ func vmOn(text, adapter, own string) string {
 }
 
 func virsh(ctx context.Context, o *Options, args ...string) (string, error) {
-	res, err := remote.Check(ctx, o.Host, "host", remote.Command{Argv: append([]string{"virsh", "-c", "qemu:///system"}, args...)})
+	argv := slices.Concat(o.Inside, []string{"virsh", "-c", "qemu:///system"}, args)
+	res, err := remote.Check(ctx, o.Host, "host", remote.Command{Argv: argv})
 	return res.Stdout, err
 }
 

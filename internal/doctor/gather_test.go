@@ -90,12 +90,13 @@ func TestGather(t *testing.T) {
 		"vol-list default":           " Name   Path\n------\n lab_docker2.img   /x\n other.img   /y\n",
 	})
 	o.Root.(fstest.MapFS)["usr/share/vagrant-plugins/plugins.d/vagrant-libvirt.json"] = &fstest.MapFile{}
+	o.Root.(fstest.MapFS)["usr/share/rubygems-integration/all/gems/vagrant-libvirt-0.11.2/LICENSE"] = &fstest.MapFile{}
 	o.SubnetTaken = func() error { return hinted{errors.New("taken")} }
 	f := Gather(t.Context(), o)
 	if f.Missed != nil {
 		t.Errorf("missed: %+v", f.Missed)
 	}
-	if f.CPUFlag != "vmx" || f.MemTotal != 16384000<<10 || f.MemFree != 8192000<<10 || f.Vagrant != (Vagrant{Installed: true, Version: "2.3.4", Plugin: PluginThere}) {
+	if f.CPUFlag != "vmx" || f.MemTotal != 16384000<<10 || f.MemFree != 8192000<<10 || f.Vagrant != (Vagrant{Installed: true, Version: "2.3.4", Plugin: PluginThere, PluginVersion: "0.11.2"}) {
 		t.Errorf("%+v", f)
 	}
 	if diff := cmp.Diff(&OtherLab{Name: "class", Net: "class-lab", Subnet: o.Lab.Subnet}, f.OtherLab, samePrefix); diff != "" {
@@ -152,6 +153,26 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
+// TestEmbeddedLeftovers: where the embedded engine runs its libvirt is asked,
+// and only there.
+func TestEmbeddedLeftovers(t *testing.T) {
+	const in = "nsenter -t 42 -m -n virsh -c qemu:///system "
+	o, h := options(t, config.Embedded, map[string]string{
+		in + "list --all --name":        "lab_docker1\n",
+		in + "desc lab_docker1 --title": "labctl lab lab 0123abcd\n",
+		in + "vol-list default":         " Name   Path\n------\n lab_docker2.img   /x\n",
+	})
+	o.Quick = true
+	if f := Gather(t.Context(), o); f.Leftovers != nil || h.asked != nil {
+		t.Errorf("no engine runs: %q, asked %q", f.Leftovers, h.asked)
+	}
+	o.Inside = []string{"nsenter", "-t", "42", "-m", "-n"}
+	f := Gather(t.Context(), o)
+	if diff := cmp.Diff([]string{"VM lab_docker1", "volume lab_docker2.img"}, f.Leftovers); diff != "" {
+		t.Errorf("%s, missed %+v", diff, f.Missed)
+	}
+}
+
 // TestOneRuby: Vagrant is started once at most, and not at all if quick.
 func TestOneRuby(t *testing.T) {
 	for _, tt := range []struct {
@@ -161,22 +182,23 @@ func TestOneRuby(t *testing.T) {
 		seen  bool
 		want  []string
 		have  Plugin
+		at    string // its version
 	}{
-		{"quick", true, "", false, nil, PluginUnseen},
-		{"not seen, there", false, "vagrant-libvirt (0.11.2, global)\n", false, []string{"vagrant plugin list"}, PluginThere},
-		{"not seen, not there", false, "No plugins installed.\n", false, []string{"vagrant plugin list"}, PluginLacks},
-		{"seen", false, "", true, []string{"vagrant --version"}, PluginThere},
+		{"quick", true, "", false, nil, PluginUnseen, ""},
+		{"not seen, there", false, "vagrant-libvirt (0.11.2, global)\n", false, []string{"vagrant plugin list"}, PluginThere, "0.11.2"},
+		{"not seen, not there", false, "No plugins installed.\n", false, []string{"vagrant plugin list"}, PluginLacks, ""},
+		{"seen", false, "", true, []string{"vagrant --version"}, PluginThere, "0.12.2"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o, h := options(t, config.Embedded, map[string]string{"vagrant --version": "Vagrant 2.4.1\n", "vagrant plugin list": tt.list})
 			o.Quick = tt.quick
 			o.Env = func(name string) string { return map[string]string{"HOME": "/home/user"}[name] }
 			if tt.seen {
-				o.Root.(fstest.MapFS)["home/user/.vagrant.d/plugins.json"] = &fstest.MapFile{Data: []byte(`{"installed":{"vagrant-libvirt":{}}}`)}
+				o.Root.(fstest.MapFS)["home/user/.vagrant.d/plugins.json"] = &fstest.MapFile{Data: []byte(`{"installed":{"vagrant-libvirt":{"installed_gem_version":"0.12.2"}}}`)}
 			}
 			f := Gather(t.Context(), o)
-			if diff := cmp.Diff(tt.want, h.asked); diff != "" || f.Vagrant.Plugin != tt.have {
-				t.Errorf("%s, plugin %s", diff, f.Vagrant.Plugin)
+			if diff := cmp.Diff(tt.want, h.asked); diff != "" || f.Vagrant.Plugin != tt.have || f.Vagrant.PluginVersion != tt.at {
+				t.Errorf("%s, plugin %s %s", diff, f.Vagrant.Plugin, f.Vagrant.PluginVersion)
 			}
 		})
 	}

@@ -122,6 +122,8 @@ func TestJudge(t *testing.T) {
 			[]string{"problem plugin: the Vagrant plugin vagrant-libvirt is not installed; on Debian or Ubuntu: make deps; elsewhere: vagrant plugin install vagrant-libvirt"}},
 		{"plugin not seen", config.Embedded, func(f *Facts) { f.Vagrant.Plugin = PluginUnseen },
 			[]string{"warning plugin: the Vagrant plugin vagrant-libvirt was not found where plugins usually lie; on Debian or Ubuntu: make deps; elsewhere: vagrant plugin install vagrant-libvirt"}},
+		{"old plugin", config.Embedded, func(f *Facts) { f.Vagrant.PluginVersion = "0.7.0" },
+			[]string{"warning plugin: vagrant-libvirt 0.7.0 is older than 0.11, with which labctl was tried; install a newer one: vagrant plugin update vagrant-libvirt"}},
 		{"VirtualBox needs none", "", func(f *Facts) { f.Vagrant.Plugin = PluginLacks }, nil},
 		{"old VirtualBox", "", func(f *Facts) { f.VirtualBox = "6.0.24r139119" }, []string{"warning virtualbox: VirtualBox 6.0.24r139119 is older than 6.1; install a newer one"}},
 		{"VirtualBox too new for Vagrant", "", func(f *Facts) { f.VirtualBox = "7.1.4r165100" },

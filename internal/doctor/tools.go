@@ -17,6 +17,9 @@ import (
 // oldestVagrant is the oldest Vagrant that README.md names.
 var oldestVagrant = []int{2, 3}
 
+// oldestPlugin is the oldest vagrant-libvirt with which labctl was run.
+var oldestPlugin = []int{0, 11}
+
 func judgeVagrant(f *Facts) []Finding {
 	v := f.Vagrant
 	switch {
@@ -48,6 +51,11 @@ func judgePlugin(f *Facts) []Finding {
 		return []Finding{found("plugin", Problem, remedy, "the Vagrant plugin vagrant-libvirt is not installed")}
 	case f.Vagrant.Plugin == PluginUnseen:
 		return []Finding{found("plugin", Warning, remedy, "the Vagrant plugin vagrant-libvirt was not found where plugins usually lie")}
+	case f.Vagrant.Plugin == PluginThere && older(f.Vagrant.PluginVersion, oldestPlugin):
+		return []Finding{found("plugin", Warning, "install a newer one: vagrant plugin update vagrant-libvirt",
+			"vagrant-libvirt %s is older than 0.11, with which labctl was tried", f.Vagrant.PluginVersion)}
+	case f.Vagrant.Plugin == PluginThere && f.Vagrant.PluginVersion != "":
+		return []Finding{fine("plugin", "vagrant-libvirt %s", f.Vagrant.PluginVersion)}
 	case f.Vagrant.Plugin == PluginThere:
 		return []Finding{fine("plugin", "vagrant-libvirt is installed")}
 	}

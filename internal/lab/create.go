@@ -212,12 +212,10 @@ func installDocker(n config.Node) func(context.Context, *Env, func(string)) (boo
 		changed, err := provision.Install(ctx, e.Runner(n.Name), provision.Options{
 			Node: n.Name, Source: d.Source, Bundle: b, Version: d.Version,
 			RegistryMirror: d.RegistryMirror, Proxy: d.Proxy, Peers: e.peers(), Theirs: e.theirDocker(n), Progress: say,
+			Begin: e.outdate,
 		})
 		if err != nil {
 			return false, err
-		}
-		if changed {
-			e.remade.Store(true)
 		}
 		api, err := e.API(n)
 		if err != nil {

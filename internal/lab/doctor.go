@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"labctl/internal/config"
@@ -36,6 +37,11 @@ func (e *Env) Examine(ctx context.Context, quick bool) doctor.Facts {
 	if e.Choice.Provider != "" {
 		o.Choice = &e.Choice
 	}
+	if e.Choice.Provider == config.Embedded && !e.Engine().Inside() {
+		if st, err := e.Engine().Status(); err == nil && st.Running {
+			o.Inside = []string{"nsenter", "-t", strconv.Itoa(st.PID), "-m", "-n"}
+		}
+	}
 	return doctor.Gather(ctx, o)
 }
 
@@ -44,10 +50,7 @@ func (e *Env) Examine(ctx context.Context, quick bool) doctor.Facts {
 func preflight(ctx context.Context, e *Env, say func(string)) (bool, error) {
 	var problems []error
 	var warned []string
-	var findings []doctor.Finding
-	if !e.existing() { // this host runs nothing then
-		findings = doctor.Judge(e.Examine(ctx, true))
-	}
+	findings := doctor.Judge(e.Examine(ctx, true))
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -35,6 +34,8 @@ type Env struct {
 	Cache   string // the user's cache folder, shared by labs
 	Version string // of labctl
 	Force   bool   // consent to remove leftovers that carry the lab's mark
+	// Rebuild names the nodes whose VMs Apply makes anew.
+	Rebuild []string
 	// Purge has Destroy remove Docker from machines that labctl did not make,
 	// if labctl installed it there.
 	Purge bool
@@ -67,7 +68,6 @@ type Env struct {
 	// leaving has machines that are not this lab's passed over, not refused.
 	leaving bool
 	facts   map[string]existing.Facts // of connected machines that are not labctl's, by node
-	remade  atomic.Bool               // Docker was installed on a node
 	counts  counts
 }
 
@@ -283,13 +283,8 @@ func (e *Env) keep(n config.Node, c *remote.Conn) {
 // reconnect replaces a node's connection by a new one, which has the groups
 // that the user has got meanwhile.
 func (e *Env) reconnect(ctx context.Context, n config.Node, say func(string)) error {
-	e.mu.Lock()
-	c := e.conns[n.Name]
-	delete(e.conns, n.Name)
-	delete(e.apis, n.Name)
-	e.mu.Unlock()
-	ep := c.Endpoint()
-	_ = c.Close()
+	ep := e.Runner(n.Name).Endpoint()
+	e.hangUp(n.Name)
 	_, err := e.dial(ctx, n, ep, say)
 	return err
 }

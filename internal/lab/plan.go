@@ -32,11 +32,11 @@ func (m MadeNode) node() config.Node {
 
 // Change is one difference between the lab that stands and lab.toml.
 type Change struct {
-	Node   string // "" for the lab as a whole
-	Text   string
-	Remedy string
+	Node   string `json:"node,omitempty"` // "" for the lab as a whole
+	Text   string `json:"text"`
+	Remedy string `json:"remedy,omitempty"`
 	// Stops says that create cannot go on with it.
-	Stops bool
+	Stops bool `json:"stops"`
 }
 
 // Error lets a change be the reason why create does not go on.
@@ -103,12 +103,31 @@ func (e *Env) Changes(prune bool) []Change {
 	if len(stand) == 0 {
 		return nil
 	}
-	return changes(e.State.Lab, e.State.Subnet, stand, e.Lab, prune)
+	// What is made anew has no past.
+	out := changes(e.State.Lab, e.State.Subnet, stand, e.Lab, prune)
+	return slices.DeleteFunc(out, func(c Change) bool { return c.Node != "" && slices.Contains(e.Rebuild, c.Node) })
 }
 
-// anew is how one node is made anew, without the others.
-func anew(name string) string {
-	return fmt.Sprintf("to make it anew: take %s out of lab.toml, `labctl create --prune`, put it back, `labctl create`; or `labctl destroy` and `labctl create` for the whole lab", name)
+// New are the nodes of lab.toml that create makes for a lab that stands.
+func (e *Env) New() []config.Node {
+	known := e.knownNodes()
+	if len(e.standing()) == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(e.Lab.Nodes), func(n config.Node) bool { return slices.Contains(known, n.Name) })
+}
+
+// anew is how one node is made anew, without the others. The first manager
+// keeps the swarm: without it there would be a new one.
+func anew(l *config.Lab, name string) string {
+	const all = "`labctl destroy` and `labctl create` make the whole lab anew"
+	switch managers := l.Managers(); {
+	case name != managers[0].Name:
+		return fmt.Sprintf("`labctl create --rebuild %s` makes it anew", name)
+	case len(managers) > 1:
+		return fmt.Sprintf("list %s as the first manager, then `labctl create --rebuild %s` makes it anew; or %s", managers[1].Name, name, all)
+	}
+	return all
 }
 
 // changes compares what stands with lab.toml. It is pure.
@@ -146,10 +165,10 @@ func changes(name string, subnet netip.Prefix, stand []MadeNode, l *config.Lab, 
 			continue
 		}
 		if m.IP.IsValid() && m.IP != n.IP {
-			add(n.Name, true, "set it back; "+anew(n.Name), "%s stands with the address %s, lab.toml says %s", n.Name, m.IP, n.IP)
+			add(n.Name, true, "set it back; "+anew(l, n.Name), "%s stands with the address %s, lab.toml says %s", n.Name, m.IP, n.IP)
 		}
 		differs := func(what string, is, want any) {
-			add(n.Name, false, anew(n.Name), "%s stands with %s %v, lab.toml says %v: it keeps what it has", n.Name, what, is, want)
+			add(n.Name, false, anew(l, n.Name), "%s stands with %s %v, lab.toml says %v: it keeps what it has", n.Name, what, is, want)
 		}
 		if m.CPUs != 0 && m.CPUs != n.CPUs {
 			differs("cpus", m.CPUs, n.CPUs)
@@ -199,6 +218,14 @@ func (e *Env) noteNodes() bool {
 	return name != e.State.Lab || subnet != e.State.Subnet || !slices.Equal(before, nodes)
 }
 
+// rolesDiffer says whether create gives nodes other roles than they had.
+func (e *Env) rolesDiffer() bool {
+	return slices.ContainsFunc(e.State.Nodes, func(m MadeNode) bool {
+		n, named := e.Lab.Node(m.Name)
+		return named && n.Role != m.Role
+	})
+}
+
 // noteRoles writes down the roles that create has given to nodes.
 func (e *Env) noteRoles() error {
 	changed := false
@@ -215,8 +242,17 @@ func (e *Env) noteRoles() error {
 
 // Apply makes of the lab that stands the one that lab.toml describes: Create,
 // and with prune the removal of nodes that it does not name. Those whose
-// address is wanted by a new node go first.
+// address is wanted by a new node go first, and so do those of Rebuild.
 func (e *Env) Apply(ctx context.Context, prune bool) error {
+	if old := e.rebuilt(); len(old) > 0 {
+		if err := e.remove(ctx, old); err != nil {
+			return err
+		}
+		e.noteNodes()
+		if err := e.State.Save(); err != nil {
+			return err
+		}
+	}
 	if prune && slices.ContainsFunc(e.gone(), func(m MadeNode) bool {
 		return slices.ContainsFunc(e.Lab.Nodes, func(n config.Node) bool { return n.IP == m.IP })
 	}) {
@@ -227,8 +263,11 @@ func (e *Env) Apply(ctx context.Context, prune bool) error {
 	if err := e.Create(ctx); err != nil {
 		return err
 	}
-	if prune {
+	if prune && len(e.gone()) > 0 {
 		if err := e.Prune(ctx); err != nil {
+			return err
+		}
+		if err := runSteps(ctx, e, []Step{{Name: "snapshot", Run: pristine}}); err != nil {
 			return err
 		}
 	}

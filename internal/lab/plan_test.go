@@ -25,7 +25,7 @@ func madeLab(l *config.Lab) []MadeNode {
 }
 
 func TestChanges(t *testing.T) {
-	const anew = "to make it anew: take docker2 out of lab.toml, `labctl create --prune`, put it back, `labctl create`; or `labctl destroy` and `labctl create` for the whole lab"
+	const anew = "`labctl create --rebuild docker2` makes it anew"
 	const back = "set it back, or `labctl destroy`, then `labctl create`"
 	for _, tt := range []struct {
 		name   string
@@ -136,6 +136,51 @@ func TestNoteNodes(t *testing.T) {
 	l.Nodes = l.Nodes[:2]
 	if len(e.gone()) != 0 || !e.noteNodes() || len(e.State.Nodes) != 2 {
 		t.Errorf("gone %v, noted %+v", e.gone(), e.State.Nodes)
+	}
+}
+
+// TestRolesDiffer: a snapshot with other roles is one of another swarm.
+func TestRolesDiffer(t *testing.T) {
+	l := testLab(2, 1)
+	e := standingEnv(t, l, "docker1", "docker2", "docker3")
+	e.noteNodes()
+	if e.rolesDiffer() {
+		t.Error("nothing has changed")
+	}
+	l.Nodes[1].Role = config.Worker
+	if !e.rolesDiffer() {
+		t.Error("docker2 is no manager any more")
+	}
+}
+
+// TestCheckRebuild: the first manager holds the swarm.
+func TestCheckRebuild(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		managers int
+		node     string
+		hint     string // "" for none: it can be made anew
+	}{
+		{"a worker", 1, "docker3", ""},
+		{"another manager", 2, "docker2", ""},
+		{"the only manager", 1, "docker1", "`labctl destroy` and `labctl create` make the whole lab anew"},
+		{"the first of two", 2, "docker1", "list docker2 as the first manager, then `labctl create --rebuild docker1` makes it anew; or `labctl destroy` and `labctl create` make the whole lab anew"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := standingEnv(t, testLab(tt.managers, 3-tt.managers), "docker1", "docker2", "docker3")
+			e.Rebuild = []string{tt.node}
+			err := e.CheckRebuild()
+			var first *FirstManagerError
+			if tt.hint == "" && err != nil || tt.hint != "" && (!errors.As(err, &first) || first.Hint() != tt.hint) {
+				t.Errorf("%v", err)
+			}
+			// Where it is made anew, nothing else keeps create from it.
+			e.noteNodes()
+			e.Lab.Nodes[len(e.Lab.Nodes)-1].IP = netip.MustParseAddr("192.168.33.77")
+			if got := e.Changes(false); tt.node == "docker3" && len(got) != 0 || tt.node != "docker3" && len(got) != 1 {
+				t.Errorf("changes %+v", got)
+			}
+		})
 	}
 }
 

@@ -31,8 +31,37 @@ const (
 // Prune removes the nodes that stand and that lab.toml does not name, one
 // after the other, so that managers go one at a time: drained, demoted, out of
 // the swarm, then the VM. A manager that stays must answer.
-func (e *Env) Prune(ctx context.Context) error {
-	gone := e.gone()
+func (e *Env) Prune(ctx context.Context) error { return e.remove(ctx, e.gone()) }
+
+// rebuilt are the nodes that stand and that shall be made anew.
+func (e *Env) rebuilt() []MadeNode {
+	return slices.DeleteFunc(e.standing(), func(m MadeNode) bool { return !slices.Contains(e.Rebuild, m.Name) })
+}
+
+// CheckRebuild refuses nodes that cannot be made anew, before anything is done.
+func (e *Env) CheckRebuild() error {
+	for _, name := range e.Rebuild {
+		if e.existing() {
+			return errors.New("labctl did not make the machines of the provider existing, and makes none of them anew")
+		}
+		if name == e.Lab.Managers()[0].Name && len(e.standing()) > 0 {
+			return &FirstManagerError{name, anew(e.Lab, name)}
+		}
+	}
+	return nil
+}
+
+// FirstManagerError is the first manager, which shall be made anew.
+type FirstManagerError struct{ Node, Remedy string }
+
+func (e *FirstManagerError) Error() string {
+	return fmt.Sprintf("%s is the first manager, to which all others join: it cannot be made anew alone", e.Node)
+}
+
+// Hint says what can be done in place of it.
+func (e *FirstManagerError) Hint() string { return e.Remedy }
+
+func (e *Env) remove(ctx context.Context, gone []MadeNode) error {
 	var steps []Step
 	for _, m := range gone {
 		s := Step{Name: "remove", Node: m.Name, Run: pruneNode(m)}
@@ -54,20 +83,25 @@ func (e *NoManagerError) Error() string {
 
 // Hint says how to get one.
 func (e *NoManagerError) Hint() string {
-	return "boot them first: put the node back into lab.toml, `labctl create`, then take it out again and `labctl create --prune`"
+	return "`labctl create` boots them, with the node in lab.toml; then take it out again for `labctl create --prune`, or leave it in for --rebuild"
 }
 
 func (e *NoManagerError) Unwrap() error { return e.Err }
 
 func pruneNode(m MadeNode) func(context.Context, *Env, func(string)) (bool, error) {
 	return func(ctx context.Context, e *Env, say func(string)) (bool, error) {
-		leader, err := e.stayingManager(ctx, say)
+		leader, err := e.stayingManager(ctx, m.Name, say)
 		if err != nil {
+			return false, err
+		}
+		// The snapshot knows a swarm with this node.
+		if err := e.outdate(); err != nil {
 			return false, err
 		}
 		if err := e.leaveFor(ctx, leader, m, say); err != nil {
 			return false, err
 		}
+		e.hangUp(m.Name)
 		say("destroying the VM")
 		if err := e.destroyOnly(ctx, m.node()); err != nil {
 			return true, err
@@ -80,11 +114,11 @@ func pruneNode(m MadeNode) func(context.Context, *Env, func(string)) (bool, erro
 }
 
 // stayingManager connects to the first manager, of those that stay, that leads
-// or follows in a swarm.
-func (e *Env) stayingManager(ctx context.Context, say func(string)) (*client.Client, error) {
+// or follows in a swarm; goes is the node that does not stay.
+func (e *Env) stayingManager(ctx context.Context, goes string, say func(string)) (*client.Client, error) {
 	var errs []error
 	for _, n := range e.Lab.Managers() {
-		if !slices.Contains(e.knownNodes(), n.Name) {
+		if n.Name == goes || !slices.Contains(e.knownNodes(), n.Name) {
 			continue
 		}
 		api, err := e.reach(ctx, n, say)
@@ -113,6 +147,20 @@ func (e *Env) reach(ctx context.Context, n config.Node, say func(string)) (*clie
 		return nil, err
 	}
 	return e.API(n)
+}
+
+// hangUp ends the connection to a node, if there is one.
+func (e *Env) hangUp(name string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if a := e.apis[name]; a != nil {
+		_ = a.Close()
+	}
+	if c := e.conns[name]; c != nil {
+		_ = c.Close()
+	}
+	delete(e.apis, name)
+	delete(e.conns, name)
 }
 
 // leaveFor takes the node out of the swarm as leader's engine sees it. A node

@@ -220,18 +220,27 @@ func restoreSteps(l *config.Lab, name string) []Step {
 	return append(steps, Step{Name: "verify", After: last, Run: verify})
 }
 
+// outdate notes that a node is about to be changed, so that the snapshot
+// pristine is taken anew, by a later create if this one is killed.
+func (e *Env) outdate() error {
+	return e.State.Change(func(s *State) { s.Outdated = true })
+}
+
 // pristine takes the snapshot to which reset goes back, once: a later create
-// takes it anew only if it made a node or installed Docker. Without it the lab
-// is as good; reset then takes longer. So nothing that goes wrong here fails a
-// create.
+// takes it anew only if a node was made or removed, had Docker installed or got
+// another role since. Without it the lab is as good; reset then takes longer. So
+// nothing that goes wrong here fails a create.
 func pristine(ctx context.Context, e *Env, say func(string)) (bool, error) {
 	err := e.FindSnapshot(ctx, Pristine)
-	if err == nil && !e.remade.Load() {
+	if err == nil && !e.State.Outdated && !e.rolesDiffer() {
 		return false, nil
 	}
 	var missing *NoSnapshotError
 	if err == nil || errors.As(err, &missing) {
 		_, err = saveSnapshot(Pristine)(ctx, e, say)
+	}
+	if err == nil {
+		err = e.State.Change(func(s *State) { s.Outdated = false })
 	}
 	if err != nil && ctx.Err() == nil {
 		if e.Log != nil {
@@ -249,11 +258,13 @@ func pristine(ctx context.Context, e *Env, say func(string)) (bool, error) {
 func (e *Env) Reset(ctx context.Context, clean bool, fallback func(reason string)) error {
 	if !clean {
 		err := e.FindSnapshot(ctx, Pristine)
-		if err == nil {
-			return runSteps(ctx, e, restoreSteps(e.Lab, Pristine))
-		}
 		var missing *NoSnapshotError
-		if !errors.As(err, &missing) {
+		switch {
+		case err == nil && e.State.Outdated:
+			err = errors.New("a create that was not finished has changed nodes since the snapshot \"pristine\" was taken, and `labctl create` takes it anew")
+		case err == nil:
+			return runSteps(ctx, e, restoreSteps(e.Lab, Pristine))
+		case !errors.As(err, &missing):
 			return err
 		}
 		fallback(err.Error() + ": cleaning the swarm instead; what was changed in the nodes themselves stays")

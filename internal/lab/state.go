@@ -32,6 +32,9 @@ type State struct {
 	Lab    string       `json:"lab,omitempty"`
 	Subnet netip.Prefix `json:"subnet,omitzero"`
 	Nodes  []MadeNode   `json:"nodes,omitempty"`
+	// Outdated says that create has changed nodes since it took the snapshot
+	// pristine. It is written before the change, so that a kill leaves it.
+	Outdated bool `json:"outdated,omitempty"`
 
 	mu   sync.Mutex // see Change
 	file string

@@ -37,6 +37,8 @@ type Options struct {
 	LockWait time.Duration
 	// StartWait is how long dockerd may take to answer; 0 means 2 minutes.
 	StartWait time.Duration
+	// Begin is called before anything is changed on the node; nil for nothing.
+	Begin func() error
 	// Progress is told what is being done, from two goroutines; nil for none.
 	Progress func(detail string)
 }
@@ -103,6 +105,11 @@ func Install(ctx context.Context, r remote.Runner, o Options) (changed bool, err
 	}
 	if err := o.checkRoom(f, wants(source, f, debs)); err != nil {
 		return false, err
+	}
+	if o.Begin != nil {
+		if err := o.Begin(); err != nil {
+			return false, err
+		}
 	}
 	parts = append(parts, part{name: "env", text: o.env(source, mark)})
 	s := &stream{parts: parts, debs: debs, progress: o.Progress}
