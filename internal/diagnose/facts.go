@@ -47,6 +47,7 @@ type Node struct {
 	Listens     []uint16        `json:"listens,omitempty"`      // TCP ports, if ProbeError is ""
 	ProbeError  string          `json:"probe_error,omitempty"`  // why it could not try the ports of others
 	DNS         map[string]bool `json:"dns,omitempty"`          // name servers: whether they answer; nil if ProbeError is not ""
+	Lookups     []Lookup        `json:"lookups,omitempty"`      // of names in containers
 	Firewall    []RuleSet       `json:"firewall,omitempty"`
 	// FirewallError is why the rules could not be read.
 	FirewallError string `json:"firewall_error,omitempty"`
@@ -183,6 +184,10 @@ type Task struct {
 	Since   time.Time `json:"since"` // of State
 	Message string    `json:"message,omitempty"`
 	Err     string    `json:"err,omitempty"`
+	// Container is the beginning of its container's id, and PID that of the
+	// first process in it.
+	Container string `json:"container,omitempty"`
+	PID       int    `json:"pid,omitempty"`
 }
 
 // Severity says how bad a finding is.

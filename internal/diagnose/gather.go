@@ -78,6 +78,7 @@ func Gather(ctx context.Context, lab *config.Lab, targets []Target) Facts {
 			break
 		}
 	}
+	lookup(ctx, &f, targets)
 	return f
 }
 
@@ -280,6 +281,10 @@ func serviceOf(v swarm.Service) Service {
 }
 
 func taskOf(k swarm.Task) Task {
-	return Task{ID: k.ID, Service: k.ServiceID, Slot: k.Slot, Node: k.NodeID, Desired: string(k.DesiredState),
+	t := Task{ID: k.ID, Service: k.ServiceID, Slot: k.Slot, Node: k.NodeID, Desired: string(k.DesiredState),
 		State: string(k.Status.State), Since: k.Status.Timestamp.UTC().Truncate(time.Second), Message: k.Status.Message, Err: k.Status.Err}
+	if c := k.Status.ContainerStatus; c != nil && t.State == "running" {
+		t.Container, t.PID = c.ContainerID[:min(12, len(c.ContainerID))], c.PID
+	}
+	return t
 }

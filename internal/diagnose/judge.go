@@ -36,6 +36,7 @@ func Judge(f Facts) []Finding {
 	j.overlaps()
 	j.peers()
 	j.tasks()
+	j.lookups()
 	j.logs()
 	j.nameservers()
 	slices.SortStableFunc(j.found, func(a, b Finding) int {

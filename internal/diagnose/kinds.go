@@ -53,6 +53,7 @@ const (
 	OverlayMTU       = "overlay-mtu"
 	OverlayBroken    = "overlay-broken"
 	PeerMissing      = "peer-missing"
+	ContainerDNS     = "container-dns"
 	// services
 	TasksFail    = "tasks-fail"
 	ImageMissing = "image-missing"
