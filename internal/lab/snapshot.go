@@ -223,6 +223,11 @@ func restoreSteps(l *config.Lab, name string) []Step {
 // outdate notes that a node is about to be changed, so that the snapshot
 // pristine is taken anew, by a later create if this one is killed.
 func (e *Env) outdate() error {
+	e.mu.Lock() // many nodes come here at once, and once is enough
+	defer e.mu.Unlock()
+	if e.State.Outdated {
+		return nil
+	}
 	return e.State.Change(func(s *State) { s.Outdated = true })
 }
 
