@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"labctl/internal/box"
 	"labctl/internal/config"
 	"labctl/internal/engine"
+	"labctl/internal/lab"
 	"labctl/internal/provision"
 	"labctl/internal/ui"
 )
@@ -114,11 +118,29 @@ func (a *app) engineCommand() *cobra.Command {
 			// What labctl starts in new namespaces; not for people.
 			Use: "serve DIR", Hidden: true, Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				return engine.Embedded{Dir: args[0]}.Serve(cmd.Context())
+				return engine.Embedded{Dir: args[0]}.Serve(cmd.Context(), lab.Lend(filepath.Dir(filepath.Dir(args[0]))))
 			},
+		},
+		&cobra.Command{
+			// How OpenSSH reaches who lends connections; not for people.
+			Use: "join SOCKET", Hidden: true, Args: cobra.ExactArgs(1),
+			RunE: func(_ *cobra.Command, args []string) error { return a.join(args[0]) },
 		},
 	)
 	return cmd
+}
+
+// join copies between our own ends and a socket, until either has no more.
+func (a *app) join(socket string) error {
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	ended := make(chan error, 2)
+	go func() { _, err := io.Copy(conn, a.streams.In); ended <- err }()
+	go func() { _, err := io.Copy(a.streams.Out, conn); ended <- err }()
+	return <-ended
 }
 
 func (a *app) engineStatus(asJSON bool) error {

@@ -44,6 +44,11 @@ const EnvInside = "LABCTL_ENGINE_PID"
 // was when it started it, so that it can be sure to be elsewhere.
 const envOutside = "LABCTL_ENGINE_OUTSIDE"
 
+// NodesSocket is where the engine lends connections to the nodes, as seen from
+// inside it; the folder lies in Dir. A path in Dir itself may be longer than
+// the 107 bytes that a socket's may have.
+const NodesSocket = "/run/libvirt/labctl-nodes"
+
 // The state files inside Dir.
 func (e Embedded) recordFile() string { return filepath.Join(e.Dir, "engine.json") }
 

@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == "engine" && os.Args[2] == "serve" {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		err := Embedded{Dir: os.Args[3]}.Serve(ctx)
+		err := Embedded{Dir: os.Args[3]}.Serve(ctx, nil)
 		stop()
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "error:", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -46,14 +47,26 @@ var private = map[string]string{
 
 // Serve is the supervisor: it runs in the new namespaces, starts virtlogd and
 // libvirtd, and lives until it is told to end by ctx, then ends all that came
-// from it, VMs included.
-func (e Embedded) Serve(ctx context.Context) error {
+// from it, VMs included. beside, which may be nil, runs as long as it does,
+// given ctx and a listener at NodesSocket.
+func (e Embedded) Serve(ctx context.Context, beside func(context.Context, net.Listener)) error {
 	outside := os.Getenv(envOutside)
 	if !isolated(outside) {
 		return errors.New("engine serve: not in namespaces of its own; labctl starts it by itself")
 	}
 	if err := e.isolate(); err != nil {
 		return err
+	}
+	if beside != nil {
+		_ = os.Remove(NodesSocket) // of an engine that was killed
+		lis, err := net.Listen("unix", NodesSocket)
+		if err != nil {
+			return err
+		}
+		if err := os.Chmod(NodesSocket, 0o600); err != nil {
+			return err
+		}
+		go beside(ctx, lis)
 	}
 	// Daemons that detach (QEMU, dnsmasq) become our children, so that none
 	// can be lost.

@@ -1,9 +1,7 @@
 package lab
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -205,56 +203,6 @@ func (e *Env) endpoint(ctx context.Context, n config.Node, say func(string)) (re
 	}
 }
 
-func (e *Env) endpointFile(n config.Node) string {
-	return filepath.Join(e.StateDir(), "ssh", n.Name+".json")
-}
-
-// remembered is where the node answered last time.
-func (e *Env) remembered(n config.Node) (ep remote.Endpoint, ok bool) {
-	data, err := os.ReadFile(e.endpointFile(n))
-	if err != nil || json.Unmarshal(data, &ep) != nil || ep.Name != n.Name {
-		return ep, false
-	}
-	ep.Role, ep.LabIP = string(n.Role), n.IP
-	return ep, true
-}
-
-// redial tries the address of last time, once; nil if that is not known or
-// not right any more. Another machine at that address is found out by its
-// host key.
-func (e *Env) redial(ctx context.Context, n config.Node) *remote.Conn {
-	ep, ok := e.remembered(n)
-	if !ok {
-		return nil
-	}
-	c, err := remote.Dial(ctx, ep, e.dialOptions())
-	if err != nil {
-		if e.Log != nil {
-			e.Log.WithError(err).Debug("the address of last time does not serve; asking Vagrant")
-		}
-		return nil
-	}
-	e.keep(n, c)
-	return c
-}
-
-// remember notes where a node answered. That it cannot is no reason to fail.
-func (e *Env) remember(n config.Node, ep remote.Endpoint) {
-	data, err := json.Marshal(ep)
-	if have, rerr := os.ReadFile(e.endpointFile(n)); err == nil && rerr == nil && bytes.Equal(have, data) {
-		return
-	}
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(e.endpointFile(n)), 0o700)
-	}
-	if err == nil {
-		err = writeFile(e.endpointFile(n), data)
-	}
-	if err != nil && e.Log != nil {
-		e.Log.WithError(err).Warn("cannot note the node's address")
-	}
-}
-
 func (e *Env) dial(ctx context.Context, n config.Node, ep remote.Endpoint, say func(string)) (*remote.Conn, error) {
 	within := connectWithin
 	if e.existing() {
@@ -285,6 +233,7 @@ func (e *Env) keep(n config.Node, c *remote.Conn) {
 func (e *Env) reconnect(ctx context.Context, n config.Node, say func(string)) error {
 	ep := e.Runner(n.Name).Endpoint()
 	e.hangUp(n.Name)
+	e.dropLent(ctx)
 	_, err := e.dial(ctx, n, ep, say)
 	return err
 }

@@ -200,6 +200,7 @@ func restoreSteps(l *config.Lab, name string) []Step {
 				return false, err
 			}
 		}
+		e.dropLent(ctx) // the nodes will know nothing of those connections
 		if err := e.Vagrant().RestoreSnapshot(ctx, e.nodeNames(), name); err != nil {
 			return false, err
 		}

@@ -60,6 +60,8 @@ type Conn struct {
 
 	mu  sync.Mutex
 	why string // why we gave the connection up
+
+	lender string // the socket of who lent it
 }
 
 var _ Runner = (*Conn)(nil)
@@ -128,11 +130,15 @@ func Dial(ctx context.Context, ep Endpoint, o DialOptions) (*Conn, error) {
 		}
 	}
 
+	return newConn(ep, ssh.NewClient(sshConn, chans, reqs), o), nil
+}
+
+func newConn(ep Endpoint, client *ssh.Client, o DialOptions) *Conn {
 	c := &Conn{
 		ep: ep,
 		client: &goph.Client{
-			Client: ssh.NewClient(sshConn, chans, reqs),
-			Config: &goph.Config{User: ep.User, Addr: ep.Host, Port: uint(ep.Port), Auth: auth, Timeout: o.Timeout},
+			Client: client,
+			Config: &goph.Config{User: ep.User, Addr: ep.Host, Port: uint(ep.Port), Timeout: o.Timeout},
 		},
 		closed: make(chan struct{}),
 		slots:  make(chan struct{}, maxCommands),
@@ -143,7 +149,7 @@ func Dial(ctx context.Context, ep Endpoint, o DialOptions) (*Conn, error) {
 		close(c.closed)
 	}()
 	go c.keepalive(o.Keepalive)
-	return c, nil
+	return c
 }
 
 // authOf is how we prove who we are. done ends what is needed for that alone.
@@ -248,6 +254,10 @@ func (c *Conn) lost() error {
 
 // Endpoint returns what was dialed.
 func (c *Conn) Endpoint() Endpoint { return c.ep }
+
+// Lender is the socket of the Lender that the connection was borrowed from; ""
+// if it is our own.
+func (c *Conn) Lender() string { return c.lender }
 
 // Done is closed when the connection is gone, whoever ended it.
 func (c *Conn) Done() <-chan struct{} { return c.closed }

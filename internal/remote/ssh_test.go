@@ -28,7 +28,14 @@ func options(t *testing.T) DialOptions {
 func connect(t *testing.T, o sshtest.Options) (*sshtest.Server, *Conn) {
 	t.Helper()
 	s := sshtest.Start(t, o)
-	c, err := Dial(t.Context(), endpoint(s, "docker1"), options(t))
+	get := Dial
+	if borrowed {
+		get = func(ctx context.Context, ep Endpoint, o DialOptions) (*Conn, error) {
+			_, socket := startLender(t, o, ep)
+			return Borrow(ctx, ep, socket, o)
+		}
+	}
+	c, err := get(t.Context(), endpoint(s, "docker1"), options(t))
 	if err != nil {
 		t.Fatal(err)
 	}
