@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -162,6 +163,53 @@ func TestDetect(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
+}
+
+// TestHungIsRemembered: only what cost time is, and not for good.
+func TestHungIsRemembered(t *testing.T) {
+	if sinceWhen() == "" {
+		t.Skip("there is no /dev/kvm")
+	}
+	scratch := t.TempDir()
+	probe := func(code int) (err error, asked int) {
+		host := &answers{results: map[string]remote.Result{"qemu host": {ExitCode: code, Stderr: "qemu: no\n"}}}
+		err = probeKVM(t.Context(), host, scratch, "host")
+		return err, len(host.asked)
+	}
+	for _, step := range []struct {
+		name  string
+		code  int
+		err   string
+		asked int
+		then  func()
+	}{
+		{name: "refused", code: 1, err: "KVM does not work here (qemu: no)", asked: 1},
+		{name: "hangs", code: timedOut, err: errHung.Error(), asked: 1},
+		{name: "remembered", code: probeExit, err: errHung.Error(), then: func() {
+			old := time.Now().Add(-hungFor - time.Minute)
+			if err := os.Chtimes(hungFile(scratch, "host"), old, old); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{name: "an hour later", code: timedOut, err: errHung.Error(), asked: 1, then: func() {
+			if err := os.WriteFile(hungFile(scratch, "host"), []byte("another boot"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{name: "after a boot", code: probeExit, asked: 1},
+	} {
+		err, asked := probe(step.code)
+		message := ""
+		if err != nil {
+			message = err.Error()
+		}
+		if message != step.err || asked != step.asked {
+			t.Errorf("%s: %q after %d questions, want %q after %d", step.name, message, asked, step.err, step.asked)
+		}
+		if step.then != nil {
+			step.then()
+		}
+	}
 }
 
 // TestBootSector: the bytes in kvm.go are what the source in testdata makes.

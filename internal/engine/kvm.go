@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"labctl/internal/remote"
 )
@@ -36,7 +37,9 @@ const timedOut = 124
 // and can be opened says too little: inside a VM it can be both, even start a
 // machine, and yet fail at instructions that every kernel needs.
 //
-// scratch is a folder for the boot sector, made if it is missing.
+// scratch is a folder for the boot sector, made if it is missing. That the
+// machine did not boot in time is remembered there for a while, since it is
+// seconds that every new lab would wait again.
 func probeKVM(ctx context.Context, host remote.Runner, scratch, cpu string) error {
 	code, err := hex.DecodeString(bootSector)
 	if err != nil {
@@ -47,6 +50,9 @@ func probeKVM(ctx context.Context, host remote.Runner, scratch, cpu string) erro
 	disk[510], disk[511] = 0x55, 0xaa
 	if err := os.MkdirAll(scratch, 0o700); err != nil {
 		return err
+	}
+	if hung(scratch, cpu) {
+		return errHung
 	}
 	file := filepath.Join(scratch, "kvm-probe.img")
 	if err := os.WriteFile(file, disk, 0o600); err != nil {
@@ -66,9 +72,43 @@ func probeKVM(ctx context.Context, host remote.Runner, scratch, cpu string) erro
 	}
 	reason := firstError(res.Stderr)
 	if reason == "" || res.ExitCode == timedOut {
-		reason = fmt.Sprintf("a test machine did not boot within %d s", probeSeconds)
+		remember(scratch, cpu)
+		return errHung
 	}
 	return fmt.Errorf("KVM does not work here (%s)", reason)
+}
+
+var errHung = fmt.Errorf("KVM does not work here (a test machine did not boot within %d s)", probeSeconds)
+
+// hungFor is how long a machine that did not boot is remembered. A machine
+// that is too busy for the probe shall not be without KVM for good.
+const hungFor = time.Hour
+
+// sinceWhen is what must be the same for KVM to be the same: the boot, and the
+// device, which is made anew when the module is loaded again.
+func sinceWhen() string {
+	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	dev, err := os.Stat("/dev/kvm")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(boot)) + " " + dev.ModTime().UTC().Format(time.RFC3339Nano)
+}
+
+func hungFile(scratch, cpu string) string { return filepath.Join(scratch, "kvm-hung-"+cpu) }
+
+func hung(scratch, cpu string) bool {
+	info, err := os.Stat(hungFile(scratch, cpu))
+	if err != nil || time.Since(info.ModTime()) > hungFor {
+		return false
+	}
+	since, err := os.ReadFile(hungFile(scratch, cpu))
+	return err == nil && len(since) > 0 && string(since) == sinceWhen()
+}
+
+// remember notes it. That it cannot costs seconds the next time.
+func remember(scratch, cpu string) {
+	_ = os.WriteFile(hungFile(scratch, cpu), []byte(sinceWhen()), 0o600)
 }
 
 // firstError returns the first line of QEMU's output that is no warning.
