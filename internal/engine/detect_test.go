@@ -171,10 +171,10 @@ func TestHungIsRemembered(t *testing.T) {
 		t.Skip("there is no /dev/kvm")
 	}
 	scratch := t.TempDir()
-	probe := func(code int) (err error, asked int) {
+	probe := func(code int) (asked int, err error) {
 		host := &answers{results: map[string]remote.Result{"qemu host": {ExitCode: code, Stderr: "qemu: no\n"}}}
 		err = probeKVM(t.Context(), host, scratch, "host")
-		return err, len(host.asked)
+		return len(host.asked), err
 	}
 	for _, step := range []struct {
 		name  string
@@ -198,7 +198,7 @@ func TestHungIsRemembered(t *testing.T) {
 		}},
 		{name: "after a boot", code: probeExit, asked: 1},
 	} {
-		err, asked := probe(step.code)
+		asked, err := probe(step.code)
 		message := ""
 		if err != nil {
 			message = err.Error()

@@ -40,7 +40,7 @@ func run(args []string, out, errOut io.Writer) int {
 	defer stop()
 	if len(args) == 3 && args[0] == "engine" && args[1] == "serve" {
 		// The plain way's engine is this program again, as labctl's is labctl.
-		if err := (engine.Embedded{Dir: args[2]}).Serve(ctx); err != nil {
+		if err := (engine.Embedded{Dir: args[2]}).Serve(ctx, nil); err != nil {
 			_, _ = fmt.Fprintln(errOut, "error:", err)
 			return 1
 		}
