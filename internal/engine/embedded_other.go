@@ -5,6 +5,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"net"
 )
 
 var errLinuxOnly = errors.New("the embedded engine needs Linux")
@@ -27,4 +28,6 @@ func (e Embedded) Inside() bool { return false }
 func (e Embedded) Enter([]string) error { return errLinuxOnly }
 
 // Serve fails: the embedded engine needs Linux.
-func (e Embedded) Serve(context.Context) error { return errLinuxOnly }
+func (e Embedded) Serve(context.Context, func(context.Context, net.Listener)) error {
+	return errLinuxOnly
+}
