@@ -47,6 +47,11 @@ test: ## everything: make check, then the suite on real VMs
 	$(MAKE) check
 	LABCTL_E2E=required $(GO) test -count=1 -v -timeout 75m ./test/e2e
 
+# Hours: it ends in order at Ctrl-C.
+CYCLES ?= 50
+soak: ## run all scenarios again and again on one lab and look for leaks; CYCLES=3 is shorter
+	LABCTL_E2E=required LABCTL_SOAK=$(CYCLES) $(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./test/e2e
+
 bench: build ## measure labctl against the plain way on real VMs; BENCH=-quick is shorter
 	$(GO) build -o bin/bench ./test/bench
 	$(SUDO) bin/bench -labctl bin/labctl $(BENCH)
@@ -55,4 +60,4 @@ clean: ## remove bin/
 	rm -rf bin
 
 # The folder bench/ holds results.
-.PHONY: help lab deps build check lint vuln test bench clean
+.PHONY: help lab deps build check lint vuln test soak bench clean
