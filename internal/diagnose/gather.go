@@ -68,18 +68,41 @@ func Gather(ctx context.Context, lab *config.Lab, targets []Target) Facts {
 	}
 	wg.Wait()
 	tries.tell(&f)
+	// Of managers in different swarms the one counts that knows most nodes.
+	best := -1
 	for i, t := range targets {
 		if !f.Nodes[i].Member.Manager || t.API == nil {
 			continue
 		}
 		s := askSwarm(ctx, t)
-		f.Swarm = &s
-		if s.Error == "" {
+		all, known := f.membersIn(s)
+		if s.Error != "" {
+			known = -1
+		}
+		if f.Swarm == nil || known > best {
+			f.Swarm, best = &s, known
+		}
+		if best == all {
 			break
 		}
 	}
 	lookup(ctx, &f, targets)
 	return f
+}
+
+// membersIn counts the nodes that are in a swarm, and of them those that this
+// one's list has.
+func (f *Facts) membersIn(s Swarm) (all, known int) {
+	for _, n := range f.Nodes {
+		if n.Member.NodeID == "" {
+			continue
+		}
+		all++
+		if slices.ContainsFunc(s.Members, func(m SwarmMember) bool { return m.ID == n.Member.NodeID }) {
+			known++
+		}
+	}
+	return all, known
 }
 
 func ask(ctx context.Context, t Target) Node {

@@ -307,3 +307,47 @@ func FuzzReadWanted(f *testing.F) {
 		}
 	})
 }
+
+// otherSwarm is the engine of a manager that knows only these nodes, and calls
+// itself the first.
+type otherSwarm struct {
+	fakeAPI
+	ids []string
+}
+
+func (o otherSwarm) Info(ctx context.Context, opt client.InfoOptions) (client.SystemInfoResult, error) {
+	r, err := o.fakeAPI.Info(ctx, opt)
+	r.Info.Swarm.NodeID = o.ids[0]
+	return r, err
+}
+
+func (o otherSwarm) NodeList(context.Context, client.NodeListOptions) (r client.NodeListResult, err error) {
+	for _, id := range o.ids {
+		r.Items = append(r.Items, swarm.Node{ID: id})
+	}
+	return r, nil
+}
+
+// A manager that has left and formed a swarm of its own is the stranger, not
+// the others, though it is asked first.
+func TestGatherAsksTheLargerSwarm(t *testing.T) {
+	l := lab(t)
+	var targets []Target
+	for i, ids := range [][]string{{"n1"}, {"n2", "n3"}, {"n3", "n2"}} {
+		n := config.Node{Name: fmt.Sprintf("docker%d", i+1), Role: config.Manager}
+		targets = append(targets, Target{Node: n, Runner: &fakeHost{host: hostAnswer}, API: otherSwarm{fakeAPI{manager: true}, ids}})
+	}
+	f := Gather(t.Context(), l, targets)
+	if f.Swarm == nil || f.Swarm.By != "docker2" {
+		t.Errorf("asked %+v", f.Swarm)
+	}
+	var other []string
+	for _, x := range Judge(f) {
+		if x.ID == OtherSwarm {
+			other = append(other, x.Nodes...)
+		}
+	}
+	if !slices.Equal(other, []string{"docker1"}) {
+		t.Errorf("in another swarm: %q", other)
+	}
+}

@@ -232,6 +232,20 @@ func TestOneThingWrong(t *testing.T) {
 		}, "error tasks-fail docker1 -", []string{"cause     the image does not contain the program that it is to run", "remedy    docker run --rm labctl/toolbox:latest ls /bin"}},
 		{"unknown error", func(f *Facts) { f.Swarm.Tasks[1].State, f.Swarm.Tasks[1].Err = "rejected", "never seen" },
 			"error tasks-fail docker1 -", []string{"cause     the swarm says: never seen", "remedy    docker service ps --no-trunc test01"}},
+		{"an update under way, of a task that failed long ago", func(f *Facts) {
+			one := f.Swarm.Tasks[0]
+			old := Task{ID: "old", Service: one.Service, Slot: one.Slot, Node: one.Node, Desired: "shutdown", State: "failed", Err: "task: non-zero exit (1)", Since: one.Since.Add(-time.Hour)}
+			f.Swarm.Tasks[0].Desired, f.Swarm.Tasks[0].State = "shutdown", "shutdown"
+			next := Task{ID: "next", Service: one.Service, Slot: one.Slot, Node: one.Node, Desired: "running", State: "preparing", Since: f.Swarm.Now}
+			f.Swarm.Tasks = append(f.Swarm.Tasks, old, next)
+		}, "", nil},
+		{"an update whose new task fails", func(f *Facts) {
+			one := f.Swarm.Tasks[0]
+			f.Swarm.Tasks[0].Desired, f.Swarm.Tasks[0].State = "shutdown", "shutdown"
+			failed := Task{ID: "bad", Service: one.Service, Slot: one.Slot, Node: one.Node, Desired: "shutdown", State: "failed", Err: "task: non-zero exit (1)", Since: f.Swarm.Now.Add(-5 * time.Second)}
+			next := Task{ID: "next", Service: one.Service, Slot: one.Slot, Node: one.Node, Desired: "ready", State: "ready", Since: f.Swarm.Now}
+			f.Swarm.Tasks = append(f.Swarm.Tasks, failed, next)
+		}, "error tasks-fail docker2 -", []string{"cause     the program in the container ends with an error"}},
 		{"an old error of a service that runs", func(f *Facts) {
 			f.Swarm.Tasks = append(f.Swarm.Tasks, Task{Service: f.Swarm.Services[0].ID, Slot: 1, Desired: "shutdown", State: "rejected", Err: "No such image"})
 		}, "", nil},

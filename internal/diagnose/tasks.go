@@ -159,21 +159,38 @@ func (j *judge) excused(t Task) bool {
 }
 
 // trouble returns the youngest error of a service of which some task shall
-// run and does not.
+// run and does not. Only what came last in that task's place counts: an older
+// error was overcome, and a rolling update that is under way is no trouble.
 func (j *judge) trouble(s Service) (last Task, ok bool) {
-	lacks := false
 	for _, t := range j.Swarm.Tasks {
-		if t.Service != s.ID {
+		if t.Service != s.ID || !t.lacks() {
 			continue
 		}
-		if t.Desired == "running" && t.State != "running" || t.Desired == "ready" {
-			lacks = true
+		if before := j.before(t); t.Err == "" && before.Err != "" {
+			t = before
 		}
 		if t.Err != "" && (!ok || !t.Since.Before(last.Since)) {
 			last, ok = t, true
 		}
 	}
-	return last, ok && lacks
+	return last, ok
+}
+
+// lacks tells a task that shall run and does not.
+func (t Task) lacks() bool {
+	return t.Desired == "running" && t.State != "running" || t.Desired == "ready"
+}
+
+// before is the youngest task that was in the place of t, or still is: the
+// zero value if there is none.
+func (j *judge) before(t Task) (out Task) {
+	for _, k := range j.Swarm.Tasks {
+		same := k.Slot == t.Slot && (t.Slot != 0 || k.Node == t.Node) // a global service has one on each node
+		if k.Service == t.Service && k.ID != t.ID && same && !k.lacks() && !k.Since.Before(out.Since) {
+			out = k
+		}
+	}
+	return out
 }
 
 // copyImage is what to type so that nodes get an image from one that has it.
