@@ -1,0 +1,100 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// web is a service in a network of its own, for what only shows with tasks.
+const web = "docker network create -d overlay mynet >/dev/null && docker service create -q --no-resolve-image --name web --network mynet --replicas 3 labctl/toolbox httpd -f >/dev/null"
+
+// noWeb takes it away.
+const noWeb = "docker service rm web bad >/dev/null 2>&1; for i in $(seq 30); do docker network rm mynet mynet2 big >/dev/null 2>&1; [ -n \"$(docker network ls -qf name=mynet -f name=big)\" ] || break; sleep 2; done"
+
+// brokenMore are further ways to break a lab, of a manager and two workers;
+// see broken.
+var brokenMore = []breakage{
+	{name: "two of one machine-id", node: "@workers", how: "rm -f /etc/machine-id; echo 0123456789abcdef0123456789abcdef >/etc/machine-id", id: "duplicate-machine-id", cause: "docker2 and docker3 have the same machine-id", fix: true},
+	{name: "another hostname", node: "docker3", how: "hostname pc3", id: "hostname-differs", cause: "the machine docker3 calls itself pc3", fix: true},
+	{name: "somebody's address", node: "docker3", how: "ip addr add 192.168.33.12/24 dev eth1", id: "duplicate-address", cause: "docker3 has the address 192.168.33.12", fix: true},
+	{name: "no address", node: "docker2", how: "ip addr flush dev eth1", id: "address-missing", cause: "eth1 of docker2 has not got the address 192.168.33.12", fix: true},
+	{name: "a route astray", node: "docker2", how: "ip route add 192.168.33.11/32 dev eth0", id: "route-astray", cause: "what docker2 sends to docker1 does not go through eth1", fix: true},
+	{name: "a blackhole", node: "docker3", how: "ip route add blackhole 192.168.33.12/32", id: "route-astray", cause: "what docker3 sends to docker2 does not go through eth1", fix: true},
+	{name: "a socket for root alone", node: "docker2", how: "chgrp root /run/docker.sock; chmod 600 /run/docker.sock", id: "engine-silent", cause: "may not speak to it"},
+	{name: "no daemon.json", node: "docker3", how: "echo '{' >/etc/docker/daemon.json; systemctl restart docker; true", id: "engine-stopped", cause: "not valid JSON"},
+	{name: "masked", node: "docker2", how: "systemctl mask --now docker.socket docker.service", id: "engine-stopped", cause: "are masked", fix: true},
+	{name: "containerd stopped", node: "docker3", how: "systemctl stop containerd", id: "containerd-stopped|engine-stopped", cause: "containerd", fix: true},
+	{name: "nothing passes on", node: "docker2", how: "iptables -I FORWARD -i docker_gwbridge -j DROP", id: "forward-blocked", cause: "the firewall of docker2 stops what its containers send to the world"},
+	{name: "left the swarm", node: "docker3", how: "docker swarm leave", id: "not-in-swarm", cause: "docker3 is not an active member of a swarm"},
+	{name: "a swarm of its own", node: "docker3", how: "docker swarm leave; docker swarm init --advertise-addr 192.168.33.13", id: "other-swarm", cause: "docker3 is in another swarm than docker1"},
+	{name: "drained, and needed", node: "docker1", how: "docker node update --availability drain docker3; docker service create -d --no-resolve-image --name bad --constraint node.hostname==docker3 labctl/toolbox sleep 999", id: "node-drained", cause: "somebody set the availability of docker3 to drain", undo: noWeb},
+	{name: "no ingress network", node: "docker1", how: "echo y | docker network rm ingress", id: "ingress-missing", cause: "the swarm has no ingress network", fix: true},
+	{name: "a sandbox without address", node: "docker2", how: "nsenter --net=/run/docker/netns/ingress_sbox ip addr flush dev eth0", id: "ingress-sandbox-broken", cause: "the ingress sandbox of docker2", fix: true},
+	{name: "an overlay on docker0", node: "docker1", how: "docker network create -d overlay --subnet 172.17.0.0/16 mynet2", id: "overlay-overlaps-bridge", cause: "172.17.0.0/16", undo: noWeb},
+	{name: "an overlay on the nodes", node: "docker1", how: "docker network create -d overlay --subnet 192.168.33.0/24 mynet2", id: "overlay-overlaps-machines", cause: "the machines' own network (192.168.33.0/24)", undo: noWeb},
+	{name: "an overlay on the name server", node: "docker1", how: "s=$(sed -n 's/^nameserver //p' /etc/resolv.conf | head -n 1); docker network create -d overlay --subnet ${s%.*}.0/24 mynet2", id: "overlay-hides-nameserver|overlay-overlaps-machines", cause: "mynet2", undo: noWeb},
+	{name: "an overlay with large packets", node: "docker1", how: "docker network create -d overlay -o com.docker.network.driver.mtu=9000 big", id: "overlay-mtu", cause: "big was created with an MTU of 9000", undo: noWeb},
+	{name: "a program that is not there", node: "docker1", how: "docker service create -d --no-resolve-image --name bad labctl/toolbox nosuch", id: "tasks-fail", cause: "the image does not contain the program", undo: noWeb, look: true},
+	{name: "logs for nobody", node: "docker1", how: "docker service create -d --no-resolve-image --log-driver none --name bad labctl/toolbox sleep 999", id: "log-driver", cause: "the service bad was created with the log driver none", undo: noWeb},
+	{name: "names in a container", node: "docker1", how: web + "; for i in $(seq 60); do docker ps -qf name=web | grep -q . && break; sleep 1; done; sleep 35; nsenter -n -t $(docker inspect -f '{{.State.Pid}}' $(docker ps -qf name=web | head -n 1)) iptables -t nat -F", id: "container-dns", cause: "127.0.0.11, cannot be reached from inside", undo: noWeb},
+	{name: "a busy processor", node: "docker3", how: "systemd-run -q --unit=busy sh -c 'for i in 1 2 3; do while :; do :; done & done; wait'", id: "cpu-starved", cause: "keep"},
+}
+
+// TestDiagnose breaks a lab of three in all these ways. A lab with a drained
+// node, and one under a rolling update, has nothing wrong.
+func TestDiagnose(t *testing.T) {
+	needVMs(t)
+	if !all() {
+		t.Skip("it takes an hour: set LABCTL_E2E=all")
+	}
+	l := newLab(t, "provider = \"embedded\"\nmanagers = 1\nworkers = 2\n")
+	l.ok(killedWithin, "create")
+	t.Setenv("LAB_FILE", "lab.toml") // as in diagnoseBroken
+	sound := func(t *testing.T, what string) {
+		t.Helper()
+		l.t = t
+		if left := l.diagnosed(func(f []finding) bool { return true }); len(left) > 0 {
+			t.Errorf("%s: %+v", what, left)
+		}
+	}
+	onManager := func(t *testing.T, command string) {
+		t.Helper()
+		l.t = t
+		l.ok(shortWithin, "exec", "docker1", "--", "sh", "-c", command)
+	}
+	t.Run("sound", func(t *testing.T) { sound(t, "a new lab") })
+	t.Run("sound with services", func(t *testing.T) {
+		onManager(t, web)
+		sound(t, "a new service")
+		onManager(t, "docker node update --availability drain docker3 >/dev/null")
+		sound(t, "a drained node")
+		onManager(t, "docker node update --availability active docker3 >/dev/null; docker service update -d --force --update-delay 5s web >/dev/null")
+		sound(t, "a rolling update")
+		onManager(t, noWeb)
+	})
+	l.t = t
+	diagnoseAll(t, l, brokenMore)
+	l.ok(shortWithin, "reset")
+}
+
+// keepFacts leaves what diagnose has found for a person who looks into a
+// failure, if LABCTL_FACTS names a folder.
+func (l *lab) keepFacts(t *testing.T, name string) {
+	t.Helper()
+	dir := os.Getenv("LABCTL_FACTS")
+	if dir == "" {
+		return
+	}
+	r := l.run(shortWithin, nil, "diagnose", "--json")
+	var d struct{ Facts json.RawMessage }
+	if err := json.Unmarshal([]byte(r.out), &d); err != nil {
+		t.Errorf("diagnose --json: %v", err)
+		return
+	}
+	if err := os.WriteFile(filepath.Join(dir, strings.ReplaceAll(name, " ", "-")+".json"), []byte(r.out), 0o600); err != nil {
+		t.Error(err)
+	}
+}
