@@ -109,6 +109,8 @@ func setup(env *testscript.Env) error {
 			}
 		}
 	})
+	// The race detector lets every program sleep a second before it ends.
+	env.Setenv("GORACE", "atexit_sleep_ms=0")
 	w := &world{engines: map[string]*fakeEngine{}}
 	for i := 1; i <= 3; i++ {
 		name := fmt.Sprintf("docker%d", i)
