@@ -87,7 +87,7 @@ func (a *app) anyLab(ctx context.Context) (e *lab.Env, unreachable, err error) {
 		e.State = &lab.State{}
 		return e, err, nil
 	}
-	if err := a.enter(e); err != nil {
+	if err := a.enter(ctx, e); err != nil {
 		return e, err, nil
 	}
 	switch {

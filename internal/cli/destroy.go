@@ -81,7 +81,7 @@ func (a *app) destroy(ctx context.Context, force, purge bool) (err error) {
 		_, _ = fmt.Fprintln(a.streams.Err, "there is no lab here: nothing to destroy")
 		return nil
 	}
-	if err := a.enter(e); err != nil {
+	if err := a.enter(ctx, e); err != nil {
 		return err
 	}
 	lock, err := lab.TakeLock(e.StateDir(), "destroy")

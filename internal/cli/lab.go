@@ -32,7 +32,7 @@ func (a *app) createCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&o.noCache, "no-cache", false, "make a new lab from the plain box, though there is one that `labctl bake` made")
 	cmd.Flags().IntVar(&o.parallel, "parallel", 0, "on how many nodes to work at a time once their VMs run; 0: 16")
 	cmd.Flags().StringSliceVar(&o.rebuild, "rebuild", nil, "make this node anew: drained, out of the swarm, then a new VM; may be given several times")
-	cmd.Flags().BoolVar(&o.prune, "prune", false, "remove nodes that stand and that lab.toml does not name any more: drained, out of the swarm, then the VM")
+	cmd.Flags().BoolVar(&o.prune, "prune", false, "remove nodes that stand and that lab.toml does not name any more: drained, out of the swarm, then the VM; a machine of the provider existing is given back")
 	return cmd
 }
 
@@ -80,7 +80,7 @@ func (a *app) show(e *lab.Env, withNodes bool) (ui.UI, error) {
 
 // enter continues inside the lab's embedded engine if that is where the lab
 // lives; it returns nil if this process is in the right place already.
-func (a *app) enter(e *lab.Env) error {
+func (a *app) enter(ctx context.Context, e *lab.Env) error {
 	if e.State.Provider != config.Embedded || e.Engine().Inside() {
 		return nil
 	}
@@ -88,7 +88,7 @@ func (a *app) enter(e *lab.Env) error {
 	if err != nil || !st.Running {
 		return err
 	}
-	return e.Engine().Enter(a.args)
+	return e.Engine().Enter(ctx, a.args)
 }
 
 func (a *app) create(ctx context.Context, o createOptions) (err error) {
@@ -153,7 +153,7 @@ func (a *app) create(ctx context.Context, o createOptions) (err error) {
 			_ = s.end(ctx, nil, false)
 			s = nil
 			lock.Release()
-			return e.Engine().Enter(a.args)
+			return e.Engine().Enter(ctx, a.args)
 		}
 	} else if err := e.Choose(ctx); err != nil {
 		return err
@@ -237,7 +237,7 @@ func (a *app) attach(ctx context.Context) (*lab.Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.enter(e); err != nil {
+	if err := a.enter(ctx, e); err != nil {
 		return nil, err
 	}
 	if e.State.Provider == "" {

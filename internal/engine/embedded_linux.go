@@ -182,7 +182,11 @@ func (e Embedded) Inside() bool {
 
 // Enter replaces this process by labctl with the same arguments inside the
 // engine's namespaces. It returns only when that fails.
-func (e Embedded) Enter(args []string) error {
+func (e Embedded) Enter(ctx context.Context, args []string) error {
+	// Whoever is interrupted up to here would go on inside as if it were not.
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	st, err := e.Status()
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -335,7 +336,16 @@ func TestRecord(t *testing.T) {
 	if _, err := e.Status(); err == nil || err.Error() != e.recordFile()+": unexpected end of JSON input" {
 		t.Errorf("error %v", err)
 	}
-	if err := e.Enter([]string{"labctl", "status"}); err == nil {
+	if err := e.Enter(t.Context(), []string{"labctl", "status"}); err == nil {
 		t.Error("entered by a broken record")
+	}
+}
+
+// A Ctrl-C just before labctl starts itself anew inside must not be lost.
+func TestEnterInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := (Embedded{Dir: t.TempDir()}).Enter(ctx, []string{"labctl", "create"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
 	}
 }

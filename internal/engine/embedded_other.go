@@ -25,7 +25,7 @@ func (e Embedded) Status() (Status, error) { return Status{Dir: e.Dir}, nil }
 func (e Embedded) Inside() bool { return false }
 
 // Enter fails: the embedded engine needs Linux.
-func (e Embedded) Enter([]string) error { return errLinuxOnly }
+func (e Embedded) Enter(context.Context, []string) error { return errLinuxOnly }
 
 // Serve fails: the embedded engine needs Linux.
 func (e Embedded) Serve(context.Context, func(context.Context, net.Listener)) error {
