@@ -163,7 +163,7 @@ func render(_ context.Context, e *Env, say func(string)) (bool, error) {
 func connect(n config.Node) func(context.Context, *Env, func(string)) (bool, error) {
 	return func(ctx context.Context, e *Env, say func(string)) (bool, error) {
 		if e.existing() {
-			return false, e.look(ctx, n, say)
+			return false, e.look(ctx, n, e.leaving, say)
 		}
 		say("asking Vagrant for the SSH address")
 		if e.ownBox() {

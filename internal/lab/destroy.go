@@ -24,8 +24,9 @@ func (e *Env) Exists() bool {
 // the state folder. The caller holds the lab's lock, whose file goes last.
 func (e *Env) Destroy(ctx context.Context) error {
 	if e.existing() {
-		e.leaving = true
-		return runSteps(ctx, e, e.giveBackSteps())
+		gone := e.gone()
+		e.leaving, e.Lab = true, e.AsMade()
+		return runSteps(ctx, e, e.giveBackSteps(gone))
 	}
 	if err := e.nameAll(); err != nil {
 		return err

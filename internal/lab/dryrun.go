@@ -32,12 +32,14 @@ type Item struct {
 func (e *Env) Doom(ctx context.Context) (Doomed, error) {
 	d := Doomed{Lab: e.AsMade().Name, Provider: e.State.Provider, Items: []Item{}}
 	add := func(kind, name, note string) { d.Items = append(d.Items, Item{kind, name, note}) }
-	for _, m := range e.standing() {
-		add("VM", e.vmName(m.Name), "")
+	if e.Choice.Provider != config.Existing {
+		for _, m := range e.standing() {
+			add("VM", e.vmName(m.Name), "")
+		}
 	}
 	switch e.Choice.Provider {
 	case config.Existing:
-		for _, n := range e.Lab.Nodes {
+		for _, n := range e.AsMade().Nodes {
 			add("labctl's things", "on "+n.Name, "swarm, services, networks, images, entries of /etc/hosts; the machine itself stays")
 		}
 	case config.Libvirt:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -72,9 +73,10 @@ func (e *TakenError) Hint() string {
 	return "`labctl destroy` in that lab's folder gives it back; or name this lab the same to take it over"
 }
 
-// look connects to a machine and refuses what labctl must not touch. It
-// changes nothing.
-func (e *Env) look(ctx context.Context, n config.Node, say func(string)) error {
+// look connects to a machine and refuses what labctl must not touch; if it is
+// only to be given back, what is not this lab's is passed over. It changes
+// nothing.
+func (e *Env) look(ctx context.Context, n config.Node, leaving bool, say func(string)) error {
 	say("looking at what is there")
 	c, err := e.Connect(ctx, n, say)
 	if err != nil {
@@ -85,9 +87,13 @@ func (e *Env) look(ctx context.Context, n config.Node, say func(string)) error {
 		return err
 	}
 	switch {
-	case e.leaving && (f.Made == nil || f.Made.Lab != e.Lab.Name):
-		f.Made = nil // nothing here is this lab's
-	case f.Hostname != n.Name && !e.leaving:
+	case leaving && (f.Made == nil || f.Made.Lab != e.Lab.Name):
+		// Nothing here is this lab's, but for the Docker that labctl installed
+		// and an earlier destroy left.
+		if !e.Purge || f.Made == nil || f.Made.Lab != "" || f.Foreign() {
+			f.Made = nil
+		}
+	case f.Hostname != n.Name && !leaving:
 		return &HostNameError{Node: n.Name, Has: f.Hostname}
 	case f.Made != nil && f.Made.Lab != "" && f.Made.Lab != e.Lab.Name:
 		return &TakenError{Node: n.Name, Lab: f.Made.Lab}
@@ -120,8 +126,17 @@ func (e *Env) ours(n config.Node) bool {
 	return !e.existing() || f.Made != nil && f.Made.Lab == e.Lab.Name && f.Swarm != ""
 }
 
-// takeOver notes on the machine what was there, before anything is changed.
+// takeOver notes on the machine what was there, before anything is changed,
+// and in the state that the machine is the lab's.
 func (e *Env) takeOver(ctx context.Context, n config.Node) error {
+	err := e.State.Change(func(s *State) {
+		if !slices.ContainsFunc(s.Nodes, func(m MadeNode) bool { return m.Name == n.Name }) {
+			s.Nodes = append(s.Nodes, made(e.Lab, n))
+		}
+	})
+	if err != nil {
+		return err
+	}
 	f := e.factsOf(n)
 	if f.Made != nil && f.Made.Lab == e.Lab.Name {
 		return nil
@@ -184,11 +199,15 @@ func (e *Env) noted(ctx context.Context, m swarm.Member, n config.Node, change f
 	return changed, errors.Join(err, e.note(ctx, n, &now))
 }
 
-// giveBackSteps is destroy for machines that labctl did not make.
-func (e *Env) giveBackSteps() []Step {
+// giveBackSteps is destroy for machines that labctl did not make. Of those in
+// gone lab.toml does not speak any more: they may be gone themselves.
+func (e *Env) giveBackSteps(gone []MadeNode) []Step {
 	steps := connectSteps(e.Lab)
 	var seen, left []string
-	for _, s := range steps {
+	for i, s := range steps {
+		if slices.ContainsFunc(gone, func(m MadeNode) bool { return m.Name == s.Node }) {
+			steps[i].Run = ifThere(s)
+		}
 		seen = append(seen, s.Key())
 	}
 	steps = append(steps, Step{Name: "clean", After: seen, Run: cleanSwarm})
@@ -205,6 +224,57 @@ func (e *Env) giveBackSteps() []Step {
 	}
 	steps = append(steps, Step{Name: "remove exports", After: left, Run: removeExports})
 	return append(steps, Step{Name: "remove state", After: []string{"remove exports"}, Run: removeState})
+}
+
+// ifThere is the step connect, which passes over a machine that does not
+// answer.
+func ifThere(s Step) func(context.Context, *Env, func(string)) (bool, error) {
+	return func(ctx context.Context, e *Env, say func(string)) (bool, error) {
+		changed, err := s.Run(ctx, e, say)
+		if err != nil && ctx.Err() == nil && e.Runner(s.Node) == nil {
+			e.passOver(s.Node, err, say)
+			err = nil
+		}
+		return changed, err
+	}
+}
+
+func (e *Env) passOver(node string, why error, say func(string)) {
+	say("it does not answer: what labctl made there stays")
+	if e.Log != nil {
+		e.Log.WithError(why).Warn(node + ": passed over; what labctl made there stays")
+	}
+}
+
+// pruneMachine takes a machine that labctl did not make, and that lab.toml does
+// not name any more, out of the swarm, and gives it back. One that does not
+// answer only leaves the swarm's list.
+func pruneMachine(m MadeNode) func(context.Context, *Env, func(string)) (bool, error) {
+	return func(ctx context.Context, e *Env, say func(string)) (bool, error) {
+		leader, err := e.stayingManager(ctx, m.Name, say)
+		if err != nil {
+			return false, err
+		}
+		n := m.node()
+		silent := e.look(ctx, n, true, say)
+		if silent != nil && (ctx.Err() != nil || e.Runner(n.Name) != nil) {
+			return false, silent
+		}
+		if err := e.leaveFor(ctx, leader, m, say); err != nil {
+			return false, err
+		}
+		if silent != nil {
+			e.passOver(n.Name, silent, say)
+			return true, e.forgetNode(m.Name)
+		}
+		if _, err := e.clean(ctx, []config.Node{n}, say); err != nil {
+			return true, err
+		}
+		if _, err := giveBack(n)(ctx, e, say); err != nil {
+			return true, err
+		}
+		return true, e.forgetNode(m.Name)
+	}
 }
 
 func giveBack(n config.Node) func(context.Context, *Env, func(string)) (bool, error) {

@@ -20,14 +20,20 @@ type MadeNode struct {
 	CPUs     int         `json:"cpus"`
 	MemoryMB int         `json:"memory"`        // MiB
 	Box      string      `json:"box,omitempty"` // name and version in lab.toml; "" for the provider's default
+	// Address and Login are how a machine that labctl did not make is reached.
+	Address string       `json:"address,omitempty"`
+	Login   config.Login `json:"login,omitzero"`
 }
 
 func made(l *config.Lab, n config.Node) MadeNode {
-	return MadeNode{n.Name, n.Role, n.IP, n.CPUs, n.MemoryMB, strings.TrimSpace(l.Box.Name + " " + l.Box.Version)}
+	if l.Provider == config.Existing {
+		return MadeNode{Name: n.Name, Role: n.Role, IP: n.IP, Address: n.Address, Login: n.Login}
+	}
+	return MadeNode{Name: n.Name, Role: n.Role, IP: n.IP, CPUs: n.CPUs, MemoryMB: n.MemoryMB, Box: strings.TrimSpace(l.Box.Name + " " + l.Box.Version)}
 }
 
 func (m MadeNode) node() config.Node {
-	return config.Node{Name: m.Name, Role: m.Role, IP: m.IP, CPUs: m.CPUs, MemoryMB: m.MemoryMB}
+	return config.Node{Name: m.Name, Role: m.Role, IP: m.IP, CPUs: m.CPUs, MemoryMB: m.MemoryMB, Address: m.Address, Login: m.Login}
 }
 
 // Change is one difference between the lab that stands and lab.toml.
@@ -47,8 +53,12 @@ func (c *Change) Hint() string { return c.Remedy }
 
 // standing returns what is known of every VM that Vagrant knows, in the order
 // in which they were made; what an older labctl has made counts as lab.toml
-// has it, and with its name alone if lab.toml does not have it.
+// has it, and with its name alone if lab.toml does not have it. Machines that
+// labctl did not make stand once they have been taken over.
 func (e *Env) standing() []MadeNode {
+	if e.State.Provider == config.Existing {
+		return slices.Clone(e.State.Nodes)
+	}
 	ids, _ := filepath.Glob(filepath.Join(e.StateDir(), ".vagrant", "machines", "*", "*", "id"))
 	var out []MadeNode
 	known := func(name string) bool {
@@ -122,6 +132,8 @@ func (e *Env) New() []config.Node {
 func anew(l *config.Lab, name string) string {
 	const all = "`labctl destroy` and `labctl create` make the whole lab anew"
 	switch managers := l.Managers(); {
+	case l.Provider == config.Existing:
+		return fmt.Sprintf("to take it in anew: take %s out of lab.toml, `labctl create --prune`, put it back, `labctl create`", name)
 	case name != managers[0].Name:
 		return fmt.Sprintf("`labctl create --rebuild %s` makes it anew", name)
 	case len(managers) > 1:
@@ -140,7 +152,8 @@ func changes(name string, subnet netip.Prefix, stand []MadeNode, l *config.Lab, 
 	if name != "" && name != l.Name {
 		add("", true, back, "lab.toml: name is %q, but the lab that stands here is %q", l.Name, name)
 	}
-	if subnet.IsValid() && subnet != l.Subnet {
+	machines := l.Provider == config.Existing
+	if subnet.IsValid() && subnet != l.Subnet && !machines { // theirs is what holds them all
 		add("", true, back, "lab.toml: subnet is %s, but the lab that stands here has %s", l.Subnet, subnet)
 		return out // every address differs, too
 	}
@@ -160,7 +173,11 @@ func changes(name string, subnet netip.Prefix, stand []MadeNode, l *config.Lab, 
 				add(m.Name, true, "`labctl create --prune` removes "+m.Name+" first, or give "+l.Nodes[taken].Name+" another address",
 					"%s shall have %s, which %s has; it stands, though lab.toml does not name it", l.Nodes[taken].Name, m.IP, m.Name)
 			case !prune:
-				add(m.Name, false, "`labctl create --prune` removes it", "%s stands, but lab.toml does not name it: it stays as it is", m.Name)
+				goes := "`labctl create --prune` removes it"
+				if machines {
+					goes = "`labctl create --prune` takes it out of the swarm and gives it back"
+				}
+				add(m.Name, false, goes, "%s stands, but lab.toml does not name it: it stays as it is", m.Name)
 			}
 			continue
 		}
@@ -176,7 +193,7 @@ func changes(name string, subnet netip.Prefix, stand []MadeNode, l *config.Lab, 
 		if m.MemoryMB != 0 && m.MemoryMB != n.MemoryMB {
 			differs("memory", m.MemoryMB, n.MemoryMB)
 		}
-		if m.Box != box {
+		if m.Box != box && !machines {
 			differs("box", word(m.Box), word(box))
 		}
 		if m.Role != "" && m.Role != n.Role {
@@ -203,18 +220,27 @@ func word(s string) string {
 }
 
 // noteNodes writes down what VMs that do not exist yet are going to be made
-// with, and what those that exist were made with.
+// with, and what those that exist were made with. Machines that labctl did not
+// make are added when they are taken over.
 func (e *Env) noteNodes() bool {
 	before := append([]MadeNode{}, e.State.Nodes...)
 	name, subnet := e.State.Lab, e.State.Subnet
 	stand := e.standing()
 	nodes := stand
+	for i, m := range nodes {
+		if n, named := e.Lab.Node(m.Name); named && e.existing() {
+			nodes[i].Address, nodes[i].Login = n.Address, n.Login // by what it is reached now
+		}
+	}
 	for _, n := range e.Lab.Nodes {
-		if !slices.ContainsFunc(stand, func(m MadeNode) bool { return m.Name == n.Name }) {
+		if !e.existing() && !slices.ContainsFunc(stand, func(m MadeNode) bool { return m.Name == n.Name }) {
 			nodes = append(nodes, made(e.Lab, n))
 		}
 	}
 	e.State.Lab, e.State.Subnet, e.State.Nodes = e.Lab.Name, e.Lab.Subnet, nodes
+	if e.existing() {
+		e.State.SSH = e.Lab.SSH
+	}
 	return name != e.State.Lab || subnet != e.State.Subnet || !slices.Equal(before, nodes)
 }
 
@@ -267,8 +293,10 @@ func (e *Env) Apply(ctx context.Context, prune bool) error {
 		if err := e.Prune(ctx); err != nil {
 			return err
 		}
-		if err := runSteps(ctx, e, []Step{{Name: "snapshot", Run: pristine}}); err != nil {
-			return err
+		if !e.existing() { // which has no snapshots
+			if err := runSteps(ctx, e, []Step{{Name: "snapshot", Run: pristine}}); err != nil {
+				return err
+			}
 		}
 	}
 	return e.noteRoles()
@@ -281,7 +309,7 @@ func (s *State) Remembered() (*config.Lab, bool) {
 		return nil, false
 	}
 	l := config.Default()
-	l.Name, l.Subnet, l.Nodes = s.Lab, s.Subnet, nil
+	l.Name, l.Subnet, l.SSH, l.Nodes = s.Lab, s.Subnet, s.SSH, nil
 	if s.Provider != "" {
 		l.Provider = s.Provider
 	}

@@ -30,7 +30,8 @@ const (
 
 // Prune removes the nodes that stand and that lab.toml does not name, one
 // after the other, so that managers go one at a time: drained, demoted, out of
-// the swarm, then the VM. A manager that stays must answer.
+// the swarm, then the VM; a machine that labctl did not make is given back. A
+// manager that stays must answer.
 func (e *Env) Prune(ctx context.Context) error { return e.remove(ctx, e.gone()) }
 
 // rebuilt are the nodes that stand and that shall be made anew.
@@ -65,6 +66,9 @@ func (e *Env) remove(ctx context.Context, gone []MadeNode) error {
 	var steps []Step
 	for _, m := range gone {
 		s := Step{Name: "remove", Node: m.Name, Run: pruneNode(m)}
+		if e.existing() {
+			s.Run = pruneMachine(m)
+		}
 		if len(steps) > 0 {
 			s.After = []string{steps[len(steps)-1].Key()}
 		}

@@ -290,23 +290,30 @@ func (e *Env) Reset(ctx context.Context, clean bool, fallback func(reason string
 const cleanWithin = 3 * time.Minute
 
 func cleanSwarm(ctx context.Context, e *Env, say func(string)) (bool, error) {
-	var nodes []swarm.CleanNode
-	for _, n := range e.Lab.Nodes {
+	removed, err := e.clean(ctx, e.Lab.Nodes, say)
+	return removed > 0, err
+}
+
+// clean removes what was put onto the swarm and onto those of the nodes that
+// are the lab's, and returns how much that was.
+func (e *Env) clean(ctx context.Context, nodes []config.Node, say func(string)) (int, error) {
+	var list []swarm.CleanNode
+	for _, n := range nodes {
 		if !e.ours(n) {
 			continue
 		}
 		api, err := e.API(n)
 		if err != nil {
-			return false, err
+			return 0, err
 		}
-		nodes = append(nodes, swarm.CleanNode{Name: n.Name, API: api, Spare: e.spare(n)})
+		list = append(list, swarm.CleanNode{Name: n.Name, API: api, Spare: e.spare(n)})
 	}
-	removed, err := swarm.Clean(ctx, nodes, cleanWithin, say)
+	removed, err := swarm.Clean(ctx, list, cleanWithin, say)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	if len(removed) > 0 {
 		say("removed " + strings.Join(removed, ", "))
 	}
-	return len(removed) > 0, nil
+	return len(removed), nil
 }

@@ -32,6 +32,8 @@ type State struct {
 	Lab    string       `json:"lab,omitempty"`
 	Subnet netip.Prefix `json:"subnet,omitzero"`
 	Nodes  []MadeNode   `json:"nodes,omitempty"`
+	// SSH is how machines that labctl did not make were reached.
+	SSH config.SSH `json:"ssh,omitzero"`
 	// Outdated says that create has changed nodes since it took the snapshot
 	// pristine. It is written before the change, so that a kill leaves it.
 	Outdated bool `json:"outdated,omitempty"`
