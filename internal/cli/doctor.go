@@ -38,7 +38,9 @@ func (a *app) doctorCommand() *cobra.Command {
 		Long: "Examine this host before the lab is made: one line a check, with the remedy.\n\n" +
 			"It looks at what the provider needs, at memory, disk, addresses, left-overs, the state folder, the clock and\n" +
 			"proxies, takes at most five seconds and changes nothing. `labctl create` makes the same checks and stops at problems.\n" +
-			"The exit code is 1 if there is a problem.",
+			"The exit code is 1 if there is a problem.\n\n" +
+			"With the provider existing it also looks at each machine: whether it is reached, its host key is known, and what\n" +
+			"labctl needs is there. One that does not answer takes twenty seconds.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
@@ -66,6 +68,14 @@ func (a *app) doctor(ctx context.Context, asJSON, fix, yes bool) error {
 	if err != nil {
 		return err
 	}
+	if facts.Provider == config.Existing {
+		e.Choice.Provider = config.Existing
+		facts.Machines = e.ExamineMachines(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	machines := facts.Machines
 	list := doctor.Judge(facts)
 	if fix {
 		if err := a.mend(ctx, e, list, yes); err != nil {
@@ -74,6 +84,7 @@ func (a *app) doctor(ctx context.Context, asJSON, fix, yes bool) error {
 		if facts, err = examine(ctx, e); err != nil {
 			return err
 		}
+		facts.Machines = machines // nothing of theirs is mended
 		list = doctor.Judge(facts)
 	}
 	if asJSON {

@@ -46,7 +46,8 @@ type Facts struct {
 	Leftovers []string // VMs and volumes with this lab's mark that Vagrant does not know
 	State     StateFolder
 	Now       time.Time
-	Missing   []string // programs that scenarios run on this host, and that are not there
+	Missing   []string  // programs that scenarios run on this host, and that are not there
+	Machines  []Machine // of the provider existing, if they were looked at
 
 	Missed []Missed
 }

@@ -146,7 +146,7 @@ func askDisk(_ context.Context, o *Options) (func(*Facts), error) {
 	}
 	var out []Disk
 	for _, d := range disks {
-		free, device, err := freeSpace(existing(d.Path))
+		free, device, err := freeSpace(nearest(d.Path))
 		if errors.Is(err, errors.ErrUnsupported) {
 			return nil, errors.New("how much room a disk has is not known on this system")
 		}
@@ -159,8 +159,8 @@ func askDisk(_ context.Context, o *Options) (func(*Facts), error) {
 	return func(f *Facts) { f.Disks = out }, nil
 }
 
-// existing is the folder itself, or the nearest one above it that exists.
-func existing(path string) string {
+// nearest is the folder itself, or the nearest one above it that exists.
+func nearest(path string) string {
 	for {
 		if _, err := os.Stat(path); err == nil || path == filepath.Dir(path) {
 			return path
@@ -235,7 +235,7 @@ func askState(_ context.Context, o *Options) (func(*Facts), error) {
 		s.Mode, s.Owner = modeAndOwner(info)
 	}
 	s.Self = os.Getuid()
-	s.Kind = badFileSystem(existing(tried))
+	s.Kind = badFileSystem(nearest(tried))
 	if s.Unwritable, s.NoLocks = tryFile(tried); s.Unwritable != "" && !s.Exists {
 		s.Path = tried
 	}

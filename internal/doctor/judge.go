@@ -30,6 +30,7 @@ func Judge(f Facts) []Finding {
 	}
 	run("provider", judgeProvider)
 	if f.Provider == config.Existing { // this host runs nothing
+		out = append(out, judgeMachines(&f)...)
 		run("proxy", judgeProxy)
 		run("state", judgeState)
 		run("scenarios", judgeScenarios)

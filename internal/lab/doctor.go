@@ -6,9 +6,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"labctl/internal/config"
 	"labctl/internal/doctor"
+	"labctl/internal/existing"
 )
 
 // Examine gathers what there is to know of the host for this lab, within
@@ -43,6 +45,25 @@ func (e *Env) Examine(ctx context.Context, quick bool) doctor.Facts {
 		}
 	}
 	return doctor.Gather(ctx, o)
+}
+
+// ExamineMachines looks at the machines that labctl did not make, side by side,
+// and changes nothing on them. It takes as long as one that does not answer.
+func (e *Env) ExamineMachines(ctx context.Context) []doctor.Machine {
+	out := make([]doctor.Machine, len(e.Lab.Nodes))
+	var wg sync.WaitGroup
+	for i, n := range e.Lab.Nodes {
+		m := &out[i]
+		m.Node = n.Name
+		wg.Go(func() {
+			if m.Err = e.look(ctx, n, false, func(string) {}); m.Err == nil {
+				m.Facts = e.factsOf(n)
+				m.About, m.Err = existing.Ask(ctx, e.Runner(n.Name), n.Name)
+			}
+		})
+	}
+	wg.Wait()
+	return out
 }
 
 // preflight examines the host before anything is made, and stops at problems,
