@@ -148,16 +148,19 @@ loss_mend() {
 }
 delay_mend() { loss_mend; }
 bandwidth_mend() { loss_mend; }
+# Each peer is asked beside the others: there may be many.
 loss_shows() {
 	for peer in $peers; do
-		got=$(ping -q -c 20 -i 0.2 -W 1 "$peer" | awk '/ received/ { print $4 }')
-		[ "${got:-0}" -ge 20 ] || echo "$((20 - ${got:-0})) of 20 packets to $peer were lost"
+		{
+			got=$(ping -q -c 20 -i 0.2 -W 1 "$peer" | awk '/ received/ { print $4 }')
+			[ "${got:-0}" -ge 20 ] || echo "$((20 - ${got:-0})) of 20 packets to $peer were lost"
+		} &
 	done | awk '{ print; n++ } END { exit !n }'
 }
 delay_shows() {
 	for peer in $peers; do
 		ping -q -c 4 -i 0.3 -W 3 "$peer" | awk -F/ -v peer="$peer" -v want="$delay" \
-			'/^rtt/ { sub(/.*= /, ""); if ($1 >= want * 0.9) print "the quickest of four answers of " peer " took " $1 " ms" }'
+			'/^rtt/ { sub(/.*= /, ""); if ($1 >= want * 0.9) print "the quickest of four answers of " peer " took " $1 " ms" }' &
 	done | awk '{ print; n++ } END { exit !n }'
 }
 bandwidth_shows() {
@@ -182,9 +185,12 @@ mtu_mend() {
 }
 mtu_shows() {
 	for peer in $peers; do
-		ping -q -c 1 -W 2 "$peer" >/dev/null 2>&1 || continue # then it is no question of size
-		ping -q -c 2 -i 0.3 -W 2 -M "do" -s 1472 "$peer" >/dev/null 2>&1 ||
-			echo "a packet of 1500 bytes does not get to $peer, one of 84 does"
+		{
+			# Without any answer it is no question of size.
+			! ping -q -c 1 -W 2 "$peer" >/dev/null 2>&1 ||
+				ping -q -c 2 -i 0.3 -W 2 -M "do" -s 1472 "$peer" >/dev/null 2>&1 ||
+				echo "a packet of 1500 bytes does not get to $peer, one of 84 does"
+		} &
 	done | awk '{ print; n++ } END { exit !n }'
 }
 

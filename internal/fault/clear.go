@@ -54,7 +54,7 @@ func (l *Lab) Clear(ctx context.Context) ([]Record, error) {
 		errs = append(errs, askErr)
 	}
 	if len(done) > 0 && errors.Join(errs...) == nil {
-		_, err := l.await(ctx, wellWithin, "waiting for the lab to be sound again", func() (bool, string, error) { return l.recovered(ctx, done) })
+		_, err := l.await(ctx, wellWithin, "waiting for the lab to be sound again", true, func() (bool, string, error) { return l.recovered(ctx, done) })
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -83,7 +83,11 @@ func nodesOf(s Standing) []string {
 
 // recovered wants every symptom to be gone and the lab to be sound.
 func (l *Lab) recovered(ctx context.Context, records []Record) (bool, string, error) {
-	if err := l.sound(ctx); err != nil {
+	err := l.sound(ctx)
+	if bad := (*UnsoundError)(nil); errors.As(err, &bad) {
+		return false, bad.Reason, nil
+	}
+	if err != nil {
 		return false, "", err
 	}
 	for _, r := range records {
@@ -113,8 +117,9 @@ func (l *Lab) Tidy(current []Standing) ([]Record, error) {
 const lookEvery = 2 * time.Second
 
 // await looks until it is so, and returns how it looks. The error is that of
-// the last look, or says that the time is over.
-func (l *Lab) await(ctx context.Context, within time.Duration, what string, look func() (bool, string, error)) (string, error) {
+// the last look, or says that the time is over. With why it says what it still
+// waits for, which would give a mystery away.
+func (l *Lab) await(ctx context.Context, within time.Duration, what string, why bool, look func() (bool, string, error)) (string, error) {
 	every := lookEvery
 	if l.quick {
 		within, every = 50*time.Millisecond, time.Millisecond
@@ -138,7 +143,15 @@ func (l *Lab) await(ctx context.Context, within time.Duration, what string, look
 			}
 			return "", err
 		}
-		l.say("%s, for %v at most", what, left.Round(time.Second))
+		text := fmt.Sprintf("%s, for %v at most", what, left.Round(time.Second))
+		switch {
+		case !why:
+		case err != nil:
+			text += ": " + oneLine(err)
+		case how != "":
+			text += ": " + how
+		}
+		l.say("%s", text)
 		select {
 		case <-ctx.Done():
 			return "", context.Cause(ctx)

@@ -196,7 +196,11 @@ func (n Node) shows(ctx context.Context, words ...string) (bool, string, error) 
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	res, err := n.on(ctx, program(), []int{1}, append([]string{"-s", "--", "shows"}, words...)...)
-	return err == nil && res.ExitCode == 0, strings.Join(strings.Fields(res.Stdout), " "), err
+	var told []string
+	for line := range strings.Lines(res.Stdout) {
+		told = append(told, strings.Join(strings.Fields(line), " "))
+	}
+	return err == nil && res.ExitCode == 0, strings.Join(told, ", "), err
 }
 
 // each does something on the named nodes, side by side.

@@ -180,7 +180,7 @@ func (l *Lab) Inject(ctx context.Context, s Spec, mystery *uint64) (Record, erro
 	if s.For > 0 {
 		within = min(within, s.For)
 	}
-	r.Seen, err = l.await(ctx, within, "waiting for the symptom", func() (bool, string, error) { return l.shows(ctx, r) })
+	r.Seen, err = l.await(ctx, within, "waiting for the symptom", false, func() (bool, string, error) { return l.shows(ctx, r) })
 	if ctx.Err() != nil {
 		return r, context.Cause(ctx)
 	}

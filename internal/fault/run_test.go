@@ -93,7 +93,7 @@ func (n worldNode) Run(ctx context.Context, c remote.Command) (remote.Result, er
 		if len(w.journal[n.name]) == 0 && !w.sticks || w.mute {
 			return say(1, "", "")
 		}
-		return say(0, "seen\n", "")
+		return say(0, "seen\n of it\n", "")
 	}
 	return say(0, "", "")
 }
@@ -154,7 +154,7 @@ func TestInjectAndClear(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Seen != "docker2: seen; docker3: seen" || r.Name() != "loss 30 on docker2, docker3" || r.Until.Sub(r.Since) != time.Minute {
+	if r.Seen != "docker2: seen, of it; docker3: seen, of it" || r.Name() != "loss 30 on docker2, docker3" || r.Until.Sub(r.Since) != time.Minute {
 		t.Errorf("%+v", r)
 	}
 	if got, want := w.left(), "docker2 docker3 noted"; got != want {
@@ -220,7 +220,7 @@ func TestInjectFails(t *testing.T) {
 		left string
 	}{
 		{"no symptom", func(w *world, _ *Lab) { w.mute = true }, "disk-full on docker3: the symptom did not show within 1m0s, so it was undone: nothing of it was seen", ""},
-		{"the symptom is there", func(w *world, _ *Lab) { w.sticks = true }, "the lab is not sound, so no fault of its own could be told from what is wrong already: the symptom is there already: docker3: seen", ""},
+		{"the symptom is there", func(w *world, _ *Lab) { w.sticks = true }, "the lab is not sound, so no fault of its own could be told from what is wrong already: the symptom is there already: docker3: seen, of it", ""},
 		{"a node is down", func(w *world, _ *Lab) { w.unready = true }, "the lab is not sound, so no fault of its own could be told from what is wrong already: docker1: the node list says that docker3 is not ready", ""},
 		{"a node is gone", func(_ *world, l *Lab) { l.Nodes[1].Access = Access{Err: errors.New("no answer")} }, "the lab is not sound, so no fault of its own could be told from what is wrong already: docker2: cannot be reached: no answer", ""},
 		{"the node refuses", func(w *world, _ *Lab) { w.refuses = "the disk is full already" }, "docker3: the disk is full already", ""},
@@ -253,6 +253,39 @@ func TestClearFails(t *testing.T) {
 	l.Nodes[1].Access = reached
 	if done, err := l.Clear(t.Context()); err != nil || len(done) != 1 || w.left() != "" {
 		t.Errorf("%v %v, left %q", done, err, w.left())
+	}
+}
+
+// clear says what it still waits for; inject does not, which would tell what a
+// mystery is.
+func TestWaitsAreExplained(t *testing.T) {
+	w, l := newWorld(t)
+	var said []string
+	l.Say = func(text string) {
+		if before, after, ok := strings.Cut(text, ", for "); ok {
+			_, reason, _ := strings.Cut(after, " at most")
+			said = append(said, before+reason)
+		}
+	}
+	w.mute = true
+	seed := uint64(1)
+	if _, err := l.Inject(t.Context(), Spec{Kind: DNS}, &seed); err == nil {
+		t.Error("injected without a symptom")
+	}
+	if want := []string{"waiting for the symptom"}; !slices.Equal(slices.Compact(said), want) {
+		t.Errorf("inject says %q", said)
+	}
+	w.mute, said = false, nil
+	if _, err := l.Inject(t.Context(), Spec{Kind: DNS}, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.unready = true
+	if _, err := l.Clear(t.Context()); err == nil {
+		t.Error("cleared, though docker3 is not ready")
+	}
+	want := []string{"waiting for the lab to be sound again: docker1: the node list says that docker3 is not ready"}
+	if got := slices.Compact(said); !slices.Equal(got, want) {
+		t.Errorf("clear says %q", got)
 	}
 }
 

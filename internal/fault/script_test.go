@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 // machine is a folder that stands for "/" to provision/fault.sh, with programs
@@ -199,4 +200,41 @@ func TestScriptDNS(t *testing.T) {
 		t.Errorf("the link is %q, %v", to, err)
 	}
 	m.clean()
+}
+
+// Peers are asked side by side, each slow answer beside the others: a lab of
+// many nodes must not take longer than one look may.
+func TestScriptManyPeers(t *testing.T) {
+	m := newMachine(t)
+	m.write("bin/ping", `#!/bin/sh
+for peer; do :; done
+sleep 1
+case "$* " in
+*"-c 20 "*"9.2 ") echo "20 packets transmitted, 13 received, 35% packet loss" ;;
+*"-c 20 "*) echo "20 packets transmitted, 20 received, 0% packet loss" ;;
+*"-c 4 "*"9.3 ") echo "rtt min/avg/max/mdev = 305.1/310.0/320.0/1.0 ms" ;;
+*"-c 4 "*) echo "rtt min/avg/max/mdev = 0.4/0.5/0.6/0.1 ms" ;;
+*"-s 1472 "*"9.4 ") exit 1 ;;
+esac
+`, 0o755)
+	var peers []string
+	for i := range 30 {
+		peers = append(peers, fmt.Sprintf("10.9.9.%d", i+1))
+	}
+	for kind, want := range map[string]string{
+		"loss": "7 of 20 packets to 10.9.9.2 were lost\n", "delay": "the quickest of four answers of 10.9.9.3 took 305.1 ms\n",
+		"mtu": "a packet of 1500 bytes does not get to 10.9.9.4, one of 84 does\n",
+	} {
+		begin := time.Now()
+		out, err := m.run(m.program(), "-eu", "-s", "--", "shows", "kind="+kind, "lab=192.168.33.12", "peers="+strings.Join(peers, " "), "percent=30", "delay=300", "mtu=1200", "seconds=0")
+		if err != nil || out != want {
+			t.Errorf("%s: %v: %q, want %q", kind, err, out, want)
+		}
+		if took := time.Since(begin); took > 20*time.Second { // one after the other it is at least 30
+			t.Errorf("%s: %v", kind, took)
+		}
+	}
+	if _, err := m.run(m.program(), "-eu", "-s", "--", "shows", "kind=loss", "lab=192.168.33.12", "peers=10.9.9.1", "percent=30", "seconds=0"); err == nil {
+		t.Error("loss shows without a lost packet")
+	}
 }
