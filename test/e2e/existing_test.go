@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -38,6 +39,8 @@ end
 // and a known_hosts in the folder "class".
 const bootPlain = `set -eu
 cd plain
+# What of the other lab had been begun.
+for vm in $(virsh -c qemu:///system list --name); do virsh -c qemu:///system destroy "$vm" >/dev/null; done
 timeout 900 vagrant up --no-provision >up.log 2>&1 || { tail -n 20 up.log >&2; exit 1; }
 mkdir ../class
 printf 'provider = "existing"\n[ssh]\nconfig = "/dev/null"\nuser = "vagrant"\nknown-hosts = "known_hosts"\n' >../class/lab.toml
@@ -62,8 +65,9 @@ func TestExisting(t *testing.T) {
 	host := newLab(t, "provider = \"embedded\"\n")
 	host.ok(createWithin, "bundle", "build")
 	name, path, _ := strings.Cut(strings.TrimSpace(host.ok(createWithin, "box", "build").out), "\t")
-	// The engine alone; the lab that it is for is never made.
-	host.run(createWithin, func(e ui.Event) bool { return e.Step == "engine" && e.State == ui.Done }, "create")
+	// The engine alone: the lab that it is for is never made. Its first step in
+	// there is waited for, since labctl starts itself anew on the way in.
+	host.run(createWithin, func(e ui.Event) bool { return e.Step == "render" && e.State == ui.Done }, "create")
 	if !host.engine().Running {
 		t.Fatal("the engine does not run")
 	}
@@ -110,19 +114,37 @@ func TestExisting(t *testing.T) {
 		t.Errorf("no verdict in\n%s", r.out)
 	}
 	ok(shortWithin, "diagnose")
-	ok(shortWithin, "exec", "pc1", "--", "docker", "service", "create", "-q", "--name", "left", "labctl/toolbox")
+	ok(shortWithin, "exec", "pc1", "--", "docker", "service", "create", "-q", "--detach", "--no-resolve-image", "--name", "left", "labctl/toolbox", "httpd", "-f")
 	if r := ok(shortWithin, "reset"); !strings.Contains(r.err, "cleaning the swarm instead") {
 		t.Errorf("reset said\n%s", r.err)
 	}
-	ok(shortWithin, "destroy", "--force")
-
 	look := func(pc, command string) string {
 		t.Helper()
 		return host.ok(shortWithin, "engine", "shell", "--", "ssh", "-F", filepath.Join("plain", pc+".ssh"), "-o", "LogLevel=ERROR", pc, command).out
 	}
 	const swarm = `sudo docker info --format '{{.Swarm.LocalNodeState}}'; sudo docker ps -aq; sudo docker image ls -q; grep -c labctl /etc/hosts; sudo cat /var/lib/labctl/made.json`
+	const bare = "inactive\n0\n{\"docker\":true}\n"
+
+	// A machine less, and back again.
+	both, err := os.ReadFile(class)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := string(both[:bytes.LastIndex(both, []byte("[[nodes]]"))])
+	host.write("class/lab.toml", one)
+	ok(createWithin, "create", "--prune")
+	if got := look("pc2", swarm); got != bare {
+		t.Errorf("create --prune left on pc2: %q", got)
+	}
+	if got := look("pc1", "docker node ls --format '{{.Hostname}} {{.Status}}'"); got != "pc1 Ready\n" {
+		t.Errorf("after create --prune the swarm has %q", got)
+	}
+	host.write("class/lab.toml", string(both))
+	ok(createWithin, "create")
+
+	ok(shortWithin, "destroy", "--force")
 	for _, pc := range []string{"pc1", "pc2"} {
-		if got := look(pc, swarm); got != "inactive\n0\n{\"docker\":true}\n" {
+		if got := look(pc, swarm); got != bare {
 			t.Errorf("destroy left on %s: %q", pc, got)
 		}
 	}
@@ -136,13 +158,17 @@ func TestExisting(t *testing.T) {
 	if got := look("pc2", "[ \"$(sudo docker info --format '{{.Swarm.NodeID}}')\" = \"$(cat id)\" ] && echo same"); got != "same\n" {
 		t.Errorf("the other swarm is touched: %q", got)
 	}
-	if got := look("pc1", swarm); got != "inactive\n0\n{\"docker\":true}\n" {
+	if got := look("pc1", swarm); got != bare {
 		t.Errorf("the refused create changed pc1: %q", got)
 	}
 	// Not even destroy takes it.
 	ok(shortWithin, "destroy", "--force", "--purge")
 	if got := look("pc2", "[ \"$(sudo docker info --format '{{.Swarm.NodeID}}')\" = \"$(cat id)\" ] && echo same"); got != "same\n" {
 		t.Errorf("destroy touched the other swarm: %q", got)
+	}
+	// On the other machine it takes what the first one left.
+	if got := look("pc1", "command -v dockerd; ls -d /var/lib/docker /var/lib/labctl /etc/docker 2>/dev/null; ip -br link show docker0 2>/dev/null; true"); got != "" {
+		t.Errorf("destroy --purge left on pc1: %q", got)
 	}
 }
 
