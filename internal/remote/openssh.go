@@ -217,29 +217,47 @@ func dialCommand(argv []string) (net.Conn, error) {
 		_, _ = io.Copy(in, theirs)
 		_ = in.Close()
 	}()
+	ended := make(chan struct{})
 	go func() {
 		_ = cmd.Wait()
+		close(ended)
 		_ = theirs.Close()
 	}()
-	return &commandConn{ours, cmd, &said}, nil
+	return &commandConn{ours, cmd, &said, ended}, nil
 }
 
 // commandConn ends its command when it is closed.
 type commandConn struct {
 	net.Conn
-	cmd  *exec.Cmd
-	said *bytes.Buffer
+	cmd   *exec.Cmd
+	said  *bytes.Buffer
+	ended chan struct{} // closed when the command has ended and said is whole
 }
 
 // Read turns the command's end into what the command said.
 func (c *commandConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if err == io.EOF { // which comes after the command's end
-		if said := strings.TrimSpace(c.said.String()); said != "" {
-			err = errors.New(said)
-		}
+	return n, c.why(err)
+}
+
+// Write does likewise.
+func (c *commandConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	return n, c.why(err)
+}
+
+func (c *commandConn) why(err error) error {
+	if err == nil {
+		return nil
 	}
-	return n, err
+	select {
+	case <-c.ended:
+		if said := strings.TrimSpace(c.said.String()); said != "" {
+			return errors.New(said)
+		}
+	default: // it was closed by us, or is late
+	}
+	return err
 }
 
 // Close ends the command, too.

@@ -203,3 +203,18 @@ func TestOpenSSHProxy(t *testing.T) {
 		t.Errorf("of a jump host that refuses: %v", err)
 	}
 }
+
+// A jump host may refuse before the first word is written to it.
+func TestOpenSSHProxyEndsAtOnce(t *testing.T) {
+	conn, err := dialCommand([]string{"sh", "-c", "echo bastion: Permission denied >&2; exit 255"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-conn.(*commandConn).ended
+	if _, err := conn.Write([]byte("SSH-2.0-labctl\r\n")); err == nil || err.Error() != "bastion: Permission denied" {
+		t.Errorf("write: %v", err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err == nil || err.Error() != "bastion: Permission denied" {
+		t.Errorf("read: %v", err)
+	}
+}
