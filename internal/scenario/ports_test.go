@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 
@@ -16,12 +15,15 @@ func runPorts(t *testing.T, variant string) (*Result, string) {
 	return replay(t, "ports", variant, nil, Node{Name: "docker3", Role: config.Worker, LabIP: netip.MustParseAddr("192.168.33.13")})
 }
 
-// ruled lists the rules that were set and those that were taken away, in
-// order. What the undo finds gone counts too.
+// ruled lists what set rules and what took them away, in order.
 func ruled(calls string) (out []string) {
 	for line := range strings.Lines(calls) {
-		if node, rule, ok := strings.Cut(strings.TrimSpace(line), ": sudo -n iptables -"); ok && !strings.HasPrefix(rule, "S") {
-			out = append(out, node+" "+rule)
+		line = strings.TrimSpace(line)
+		if node, rule, ok := strings.Cut(line, ": sudo -n iptables -D "); ok {
+			out = append(out, node+" -D "+rule)
+		}
+		if words, ok := strings.CutPrefix(line, "host: labctl --config lab.toml --progress plain fault "); ok {
+			out = append(out, words)
 		}
 	}
 	return out
@@ -32,14 +34,16 @@ func TestPortsPasses(t *testing.T) {
 	if !res.Passed {
 		t.Fatal(res.Failure.Answers())
 	}
-	const overlay, gossip = " INPUT -s 192.168.33.11 -p udp --dport 4789 -j DROP", " INPUT -p PROTO --dport 7946 -j DROP"
-	both := func(what string) []string {
-		rule := "docker2 " + what + gossip
-		return []string{strings.Replace(rule, "PROTO", "tcp", 1), strings.Replace(rule, "PROTO", "udp", 1)}
+	// Each rule is taken away by the remedy, and the fault cleared by the undo.
+	want := []string{
+		"inject port --port 4789 --node @worker --from @manager",
+		"docker2 -D INPUT -s 192.168.33.11/32 -i eth1 -p udp -m udp --dport 4789 -m comment --comment labctl-fault-fb0c4e -j DROP",
+		"clear",
+		"inject port --port 7946 --node @worker",
+		"docker2 -D INPUT -i eth1 -p udp -m udp --dport 7946 -m comment --comment labctl-fault-f5a119 -j DROP",
+		"docker2 -D INPUT -i eth1 -p tcp -m tcp --dport 7946 -m comment --comment labctl-fault-f5a119 -j DROP",
+		"clear",
 	}
-	// Each rule once set, once taken away by the remedy, once looked for by
-	// the undo.
-	want := slices.Concat([]string{"docker2 I" + overlay, "docker2 D" + overlay, "docker2 D" + overlay}, both("I"), both("D"), both("D"))
 	if diff := cmp.Diff(want, ruled(calls)); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
 	}
@@ -50,7 +54,7 @@ func TestPortsPasses(t *testing.T) {
 	cleanedPorts(t, calls)
 }
 
-// cleanedPorts asks that the last word on each rule was that it is gone, and
+// cleanedPorts asks that the last word on each fault was that it is over, and
 // that what was made was removed.
 func cleanedPorts(t *testing.T, calls string) {
 	t.Helper()
@@ -68,10 +72,10 @@ func cleanedPorts(t *testing.T, calls string) {
 			delete(left, "network "+last)
 		case strings.Contains(line, "docker service rm"):
 			delete(left, "service "+last)
-		case strings.Contains(line, "iptables -I"):
-			left["rule"+strings.Join(f[5:], " ")] = true
-		case strings.Contains(line, "iptables -D"):
-			delete(left, "rule"+strings.Join(f[5:], " "))
+		case strings.Contains(line, "fault inject"):
+			left["fault"] = true
+		case strings.Contains(line, "fault clear"):
+			delete(left, "fault")
 		}
 	}
 	if len(left) > 0 {

@@ -27,3 +27,10 @@ say() {
 # kind is what the firewall does: none, overlay, overlay-mended, gossip or
 # gossip-mended.
 kind() { cat "$STATE/kind" 2>/dev/null || echo none; }
+
+# mended notes that the fault is over.
+mended() {
+  case $(kind) in
+  overlay | gossip) echo "$(kind)-mended" >"$STATE/kind" ;;
+  esac
+}
