@@ -65,9 +65,11 @@ func (a *app) ssh(ctx context.Context, name string, command []string) error {
 		"-F", os.DevNull, "-i", ep.KeyFile, "-p", strconv.Itoa(ep.Port),
 		"-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR",
 		"-o", "HostKeyAlias=" + ep.Name, "-o", "UserKnownHostsFile=" + strconv.Quote(known), "-o", "StrictHostKeyChecking=yes",
-		ep.User + "@" + ep.Host,
 	}
-	return a.plainSSH(argv, name, command)
+	if ep.Proxy != "" {
+		argv = append(argv, "-o", "ProxyCommand="+strings.ReplaceAll(ep.Proxy, "%", "%%"))
+	}
+	return a.plainSSH(append(argv, ep.User+"@"+ep.Host), name, command)
 }
 
 func (a *app) plainSSH(argv []string, name string, command []string) error {

@@ -119,6 +119,11 @@ func (st *stage) run(ctx context.Context, doc *document, f scenarioFlags) (out o
 	if f.step && a.progress == "auto" {
 		a.progress = "plain" // a board and a prompt do not share a terminal
 	}
+	if doc.asksFromHost() {
+		if err := st.e.CheckReach(ctx); err != nil {
+			return out, err
+		}
+	}
 	s, err := a.begin(st.e, "scenario-"+doc.name, true)
 	if err != nil {
 		return out, err

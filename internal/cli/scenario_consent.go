@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
@@ -30,6 +31,12 @@ func (e *hostConsentError) Error() string {
 
 func (e *hostConsentError) Hint() string {
 	return "read them; if you trust them, add --allow-host"
+}
+
+// asksFromHost says that blocks of the document run on this machine, from
+// where they may ask the nodes.
+func (d *document) asksFromHost() bool {
+	return slices.ContainsFunc(d.d.Blocks, func(b *scenario.Block) bool { return b.Place == "host" && !b.RunsLabctl() })
 }
 
 // consent sees to it that a person has agreed to what a document from outside

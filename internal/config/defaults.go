@@ -63,6 +63,11 @@ func (f *file) lab(s *source) *Lab {
 		fillExisting(l)
 		return l
 	}
+	for i := range l.Nodes {
+		if l.Provider == Libvirt {
+			l.Nodes[i].Place = l.Nodes[i].or(f.libvirt)
+		}
+	}
 	fillAddresses(s, l)
 	for i := range l.Nodes {
 		n := &l.Nodes[i]
@@ -137,31 +142,40 @@ func fillAddresses(s *source, l *Lab) {
 	for _, n := range l.Nodes {
 		taken[n.IP] = true
 	}
-	first, last := hostRange(l.Subnet)
-	next := l.Subnet.Addr()
-	for range firstHost {
-		next = next.Next()
-	}
+	next := map[netip.Prefix]netip.Addr{} // of each subnet
 	for i := range l.Nodes {
 		n := &l.Nodes[i]
 		if n.IP.IsValid() {
 			continue
 		}
+		subnet := l.SubnetOf(*n)
+		first, last := hostRange(subnet)
+		if !next[subnet].IsValid() {
+			next[subnet] = subnet.Addr()
+			for range firstHost {
+				next[subnet] = next[subnet].Next()
+			}
+		}
 		for range maxNodes + len(taken) {
 			if !last.IsValid() || last.Less(first) {
 				break
 			}
-			if next.Compare(first) < 0 || next.Compare(last) > 0 {
-				next = first
+			a := next[subnet]
+			if a.Compare(first) < 0 || a.Compare(last) > 0 {
+				a = first
 			}
-			if !taken[next] {
-				n.IP, taken[next] = next, true
+			next[subnet] = a.Next()
+			if !taken[a] {
+				n.IP, taken[a] = a, true
 				break
 			}
-			next = next.Next()
 		}
-		if !n.IP.IsValid() && !s.isWrong("subnet") {
-			s.wrong("subnet", "choose a larger one", "%s is too small for %d nodes", l.Subnet, len(l.Nodes))
+		key := "subnet"
+		if n.Subnet.IsValid() {
+			key = nodeKey(i, key)
+		}
+		if !n.IP.IsValid() && !s.isWrong(key) {
+			s.wrong(key, "choose a larger one", "%s is too small for %d nodes", subnet, len(l.Nodes))
 		}
 	}
 }

@@ -37,7 +37,7 @@ jump = "bastion.example"
 		{Name: "pc17", Role: Worker, IP: netip.MustParseAddr("203.0.114.6"), Address: "pc17.example",
 			Login: Login{User: "admin", Port: 2222, Key: "~/.ssh/class", Jump: "bastion.example"}},
 	}
-	if d := cmp.Diff(want, lab.Nodes, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+	if d := cmp.Diff(want, lab.Nodes, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 	if lab.Subnet.String() != "203.0.112.0/22" {

@@ -27,9 +27,9 @@ const (
 	narrowestSubnet = 29
 )
 
-func checkSubnet(s *source, l *Lab) {
-	const key = "subnet"
-	n := l.Subnet
+// checkSubnet judges a network of nodes that key gives, the lab's or one of a
+// node's own.
+func checkSubnet(s *source, l *Lab, key string, n netip.Prefix) {
 	if s.isWrong(key) {
 		return
 	}
@@ -87,7 +87,7 @@ pools:
 			}
 		}
 		switch {
-		case slices.ContainsFunc(l.Nodes, func(n Node) bool { return !l.Subnet.Contains(n.IP) && p.Contains(n.IP) }) && l.Provider == Existing:
+		case slices.ContainsFunc(l.Nodes, func(n Node) bool { return !l.Subnet.Contains(n.IP) && p.Contains(n.IP) }) && (l.Provider == Existing || len(l.Subnets()) > 1):
 			s.wrong(key, "choose another one, as 10.20.0.0/16", "%s holds the address of a node: containers could not reach it", p)
 		case !s.isWrong("subnet") && p.Overlaps(l.Subnet):
 			s.wrong(key, "choose another one, as 10.20.0.0/16",
@@ -102,33 +102,37 @@ pools:
 // checkAddresses judges the addresses that the file itself gives. Where the
 // subnet is wrong anyway, none is blamed for being outside of it.
 func checkAddresses(s *source, f *file, l *Lab) {
-	readable := !s.has("subnet") || f.subnet.IsValid()
-	first, last := hostRange(l.Subnet)
-	hint := fmt.Sprintf("choose an address between %s and %s", first, last)
-	if l.Subnet.Bits() >= 24 && first.IsValid() && last.IsValid() {
-		hint = fmt.Sprintf("choose an address between .%d and .%d", first.As4()[3], last.As4()[3])
-	}
 	owner := map[netip.Addr]int{}
 	for i, n := range f.nodes {
 		key := nodeKey(i, "ip")
 		if !n.IP.IsValid() {
 			continue
 		}
+		subnet, subnetKey := l.SubnetOf(n), "subnet"
+		readable := !s.has(subnetKey) || f.subnet.IsValid()
+		if own := nodeKey(i, "subnet"); s.has(own) {
+			subnetKey, readable = own, n.Subnet.IsValid()
+		}
+		first, last := hostRange(subnet)
+		hint := fmt.Sprintf("choose an address between %s and %s", first, last)
+		if subnet.Bits() >= 24 && first.IsValid() && last.IsValid() {
+			hint = fmt.Sprintf("choose an address between .%d and .%d", first.As4()[3], last.As4()[3])
+		}
 		k, taken := owner[n.IP]
 		switch {
 		case taken:
 			s.wrong(key, "give each node its own address", "%s is already the address of nodes[%d]", n.IP, k)
 		case !readable:
-		case !l.Subnet.Contains(n.IP):
-			if !s.isWrong("subnet") {
-				s.wrong(key, hint, "%s is outside the subnet %s", n.IP, l.Subnet)
+		case !subnet.Contains(n.IP):
+			if !s.isWrong(subnetKey) {
+				s.wrong(key, hint, "%s is outside the subnet %s", n.IP, subnet)
 			}
-		case n.IP == l.Subnet.Addr():
-			s.wrong(key, hint, "%s is the address of the subnet %s itself", n.IP, l.Subnet)
-		case n.IP == l.Subnet.Addr().Next():
-			s.wrong(key, hint, "%s is the host's own address in the subnet %s", n.IP, l.Subnet)
-		case n.IP == broadcast(l.Subnet):
-			s.wrong(key, hint, "%s is the broadcast address of the subnet %s", n.IP, l.Subnet)
+		case n.IP == subnet.Addr():
+			s.wrong(key, hint, "%s is the address of the subnet %s itself", n.IP, subnet)
+		case n.IP == subnet.Addr().Next():
+			s.wrong(key, hint, "%s is the host's own address in the subnet %s", n.IP, subnet)
+		case n.IP == broadcast(subnet):
+			s.wrong(key, hint, "%s is the broadcast address of the subnet %s", n.IP, subnet)
 		}
 		if !taken {
 			owner[n.IP] = i

@@ -64,6 +64,7 @@ type file struct {
 	cpus, memory      int
 	box               Box
 	ssh               SSH
+	libvirt           Place
 	nodes             []Node
 	docker            Docker
 	swarm             Swarm
@@ -89,6 +90,7 @@ func readFile(t *table) *file {
 	t.number("memory", &f.memory)
 	readBox(t.table("box"), &f.box)
 	readSSH(t.table("ssh"), &f.ssh)
+	readLibvirt(t.table("libvirt"), &f.libvirt)
 	for _, n := range t.tables("nodes") {
 		f.nodes = append(f.nodes, readNode(n))
 	}
@@ -112,6 +114,12 @@ func readSSH(t *table, s *SSH) {
 	readLogin(t, &s.Login)
 	t.text("config", &s.Config)
 	t.text("known-hosts", &s.KnownHosts)
+	t.end()
+}
+
+func readLibvirt(t *table, p *Place) {
+	t.text("uri", &p.URI)
+	t.text("bridge", &p.Bridge)
 	t.end()
 }
 
@@ -139,6 +147,12 @@ func readNode(t *table) Node {
 	t.number("memory", &n.MemoryMB)
 	t.text("address", &n.Address)
 	readLogin(t, &n.Login)
+	t.text("uri", &n.URI)
+	t.text("bridge", &n.Bridge)
+	var subnet string
+	if t.text("subnet", &subnet) {
+		n.Subnet = network(t.src, t.key("subnet"), subnet, "192.168.34.0/24")
+	}
 	t.end()
 	return n
 }

@@ -3,7 +3,10 @@
 // pure: it reads no file, no clock and no network.
 package config
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Role is what a node is in the swarm.
 type Role string
@@ -100,7 +103,33 @@ type Node struct {
 	Login    Login      // existing: with what [ssh] says filled in
 	CPUs     int
 	MemoryMB int // MiB
+	Place        // libvirt: with what [libvirt] says filled in
 }
+
+// LocalHypervisor is the URI of this machine's own libvirt.
+const LocalHypervisor = "qemu:///system"
+
+// Place is where a VM of the provider libvirt lies.
+type Place struct {
+	URI string `json:"uri,omitempty"` // of the hypervisor; "" for this machine's own
+	// Bridge is one that is there already on the hypervisor, for the lab's
+	// network card; "" has labctl make a network that ends there.
+	Bridge string `json:"bridge,omitempty"`
+	// Subnet is the node's own, where it is not the lab's. Its first address
+	// is the router's to the others.
+	Subnet netip.Prefix `json:"subnet,omitzero"`
+}
+
+// Hypervisor is the URI of the libvirt that runs the VM.
+func (p Place) Hypervisor() string {
+	if p.URI == "" {
+		return LocalHypervisor
+	}
+	return p.URI
+}
+
+// Local says that the VM runs on this machine.
+func (p Place) Local() bool { return p.Hypervisor() == LocalHypervisor }
 
 // Docker says what is installed on the nodes and from where.
 type Docker struct {
@@ -138,6 +167,36 @@ func (l *Lab) byRole(r Role) []Node {
 	for _, n := range l.Nodes {
 		if n.Role == r {
 			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// SubnetOf is the network in which the node has its address.
+func (l *Lab) SubnetOf(n Node) netip.Prefix {
+	if n.Subnet.IsValid() {
+		return n.Subnet
+	}
+	return l.Subnet
+}
+
+// Subnets are the networks of the nodes, each once. Most labs have one.
+func (l *Lab) Subnets() []netip.Prefix {
+	var out []netip.Prefix
+	for _, n := range l.Nodes {
+		if p := l.SubnetOf(n); !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Hypervisors are the URIs of the nodes' hypervisors, each once, in order.
+func (l *Lab) Hypervisors() []string {
+	var out []string
+	for _, n := range l.Nodes {
+		if u := n.Hypervisor(); !slices.Contains(out, u) {
+			out = append(out, u)
 		}
 	}
 	return out

@@ -23,6 +23,7 @@ const (
 func validate(s *source, f *file, l *Lab) {
 	checkLabel(s, "name", l.Name, maxLabName)
 	checkLogins(s, f, l)
+	checkHypervisors(s, f, l)
 	checkShorthand(s, f)
 	checkNumber(s, "cpus", f.cpus, maxCPUs)
 	checkMemory(s, "memory", f.memory)
@@ -31,7 +32,8 @@ func validate(s *source, f *file, l *Lab) {
 	if l.Provider == Existing {
 		checkExisting(s, f, l)
 	} else {
-		checkSubnet(s, l)
+		checkSubnet(s, l, "subnet", l.Subnet)
+		checkSubnets(s, f, l)
 		checkAddresses(s, f, l)
 	}
 	checkPools(s, l)

@@ -99,7 +99,7 @@ func Gather(ctx context.Context, o Options) Facts {
 	ctx, cancel := context.WithTimeout(ctx, o.Within-margin)
 	defer cancel()
 	f := Facts{Lab: o.Lab, Provider: o.Lab.Provider, Stands: o.Stands, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Now: o.Now()}
-	for _, n := range o.Lab.Nodes {
+	for _, n := range here(o.Lab) {
 		if !slices.Contains(o.Known, n.Name) {
 			f.New = append(f.New, n)
 		}
@@ -168,6 +168,13 @@ func (o *Options) may(p config.Provider) bool {
 func probesOf(o *Options) []probe {
 	if o.Lab.Provider == config.Existing || o.may(config.Existing) {
 		list := []probe{{"proxy", askProxy}, {"state", askState}, {"scenarios", askScenarios}}
+		if o.Choice == nil {
+			list = append(list, probe{"provider", askProvider})
+		}
+		return list
+	}
+	if elsewhere(o.Lab) {
+		list := []probe{{"vagrant", askVagrant}, {"proxy", askProxy}, {"state", askState}, {"scenarios", askScenarios}}
 		if o.Choice == nil {
 			list = append(list, probe{"provider", askProvider})
 		}

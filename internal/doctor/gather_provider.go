@@ -281,7 +281,7 @@ func askLeftovers(ctx context.Context, o *Options) (func(*Facts), error) {
 	domains := strings.Fields(list)
 	volumes, _ := virsh(ctx, o, "vol-list", "default") // no pool yet: no volumes
 	var out []string
-	for _, n := range o.Lab.Nodes {
+	for _, n := range here(o.Lab) {
 		domain := vagrant.DomainPrefix(o.Lab.Name) + n.Name
 		if slices.Contains(o.Known, n.Name) {
 			continue

@@ -36,6 +36,14 @@ func Judge(f Facts) []Finding {
 		run("scenarios", judgeScenarios)
 		return out
 	}
+	if elsewhere(f.Lab) { // this host runs Vagrant, and no VM
+		run("vagrant", judgeVagrant)
+		out = append(out, judgePlugin(&f)...)
+		run("proxy", judgeProxy)
+		run("state", judgeState)
+		run("scenarios", judgeScenarios)
+		return out
+	}
 	run("system", judgeSystem)
 	run("cpu", judgeCPU)
 	run("memory", judgeMemory)
@@ -65,11 +73,6 @@ func Judge(f Facts) []Finding {
 	run("clock", judgeClock)
 	run("scenarios", judgeScenarios)
 	return out
-}
-
-// shared says whether the provider puts the lab's networks onto this host.
-func (f *Facts) shared() bool {
-	return f.Provider != config.Embedded && f.Provider != config.Existing
 }
 
 func judgeProvider(f *Facts) []Finding {
@@ -105,7 +108,7 @@ func judgeSystem(f *Facts) []Finding {
 const hardwareRemedy = "in a VM switch nested virtualization on, on bare metal VT-x or AMD-V in the firmware"
 
 func judgeCPU(f *Facts) []Finding {
-	most := slices.MaxFunc(f.Lab.Nodes, func(a, b config.Node) int { return a.CPUs - b.CPUs })
+	most := slices.MaxFunc(here(f.Lab), func(a, b config.Node) int { return a.CPUs - b.CPUs })
 	if f.CPUs > 0 && most.CPUs > f.CPUs {
 		return []Finding{found("cpu", Warning, fmt.Sprintf("set cpus to %d at most", f.CPUs),
 			"node %s wants %d CPUs, this host has %d", most.Name, most.CPUs, f.CPUs)}

@@ -3,6 +3,7 @@ package doctor
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"labctl/internal/config"
+	"labctl/internal/engine"
 )
 
 // good are the facts of a host on which nothing is wrong.
@@ -59,6 +61,37 @@ func TestGood(t *testing.T) {
 		if diff := cmp.Diff(want, lines(Judge(good(p)))); diff != "" {
 			t.Errorf("%s:\n%s", p, diff)
 		}
+	}
+}
+
+// A host on which no VM runs is asked for Vagrant alone, and one whose VMs come
+// into the lab through a bridge may have the lab's subnet.
+func TestOtherHypervisors(t *testing.T) {
+	f := good(config.Libvirt)
+	f.SubnetTaken = hinted{errors.New("it is taken")}
+	for i := range f.Lab.Nodes {
+		f.Lab.Nodes[i].Bridge = "br0"
+	}
+	all := strings.Join(lines(Judge(f)), "\n")
+	if want := "ok subnet: 192.168.33.0/24 lies on bridges that are there already"; !strings.Contains(all, want) || strings.Contains(all, "taken") {
+		t.Errorf("no %q in\n%s", want, all)
+	}
+	f.Lab.Nodes[1].URI, f.Lab.Nodes[1].CPUs = "qemu+ssh://two/system", 64
+	if all := lines(Judge(f)); slices.ContainsFunc(all, func(s string) bool { return strings.Contains(s, "docker2") }) {
+		t.Errorf("the other host's node is judged here: %q", all)
+	}
+	f.Lab.Nodes[0].URI = "qemu+ssh://two/system"
+	want := []string{"ok provider: libvirt: it answers", "ok vagrant: 2.3.4", "ok plugin: vagrant-libvirt is installed",
+		"ok state: /lab/.labctl is yours alone", "ok scenarios: what they run on this host is installed"}
+	if diff := cmp.Diff(want, lines(Judge(f))); diff != "" {
+		t.Error(diff)
+	}
+	var checks []string
+	for _, p := range probesOf(&Options{Lab: f.Lab, Choice: &engine.Choice{Provider: config.Libvirt}}) {
+		checks = append(checks, p.check)
+	}
+	if diff := cmp.Diff([]string{"vagrant", "proxy", "state", "scenarios"}, checks); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 
 func judgeSubnet(f *Facts) []Finding {
 	switch {
+	case !f.shared() && f.Provider != config.Embedded:
+		return []Finding{fine("subnet", "%s lies on bridges that are there already", f.Lab.Subnet)}
 	case !f.shared():
 		return []Finding{fine("subnet", "%s is in the embedded engine's own network", f.Lab.Subnet)}
 	case f.Stands:

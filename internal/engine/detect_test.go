@@ -30,8 +30,18 @@ func (a *answers) Run(_ context.Context, c remote.Command) (remote.Result, error
 	if program == "timeout" {
 		program = "qemu " + after(c.Argv, "-cpu")
 	}
+	// Of another host's libvirt its URI is told, and what else it is asked.
+	if program == "virsh" && c.Argv[2] != config.LocalHypervisor {
+		program = "virsh " + c.Argv[2]
+		if c.Argv[3] != "version" {
+			program = "virsh " + c.Argv[3]
+		}
+	}
 	a.asked = append(a.asked, program)
 	res, ok := a.results[program]
+	if _, same := a.results["virsh"]; !ok && same && strings.HasPrefix(program, "virsh qemu") {
+		res, ok = a.results["virsh"], true
+	}
 	if !ok {
 		return remote.Result{ExitCode: -1}, errors.New("not found")
 	}
@@ -71,6 +81,7 @@ func TestDetect(t *testing.T) {
 	denied := remote.Result{ExitCode: 1, Stderr: "Could not access KVM kernel module: Permission denied\n"}
 	hangs := remote.Result{ExitCode: 124}
 
+	onTwo := []config.Node{{}, {Place: config.Place{URI: "qemu+ssh://two/system"}}}
 	const (
 		noVBox = "provider virtualbox cannot be used: VBoxManage does not answer"
 		noVirt = "provider libvirt cannot be used: virsh cannot reach qemu:///system"
@@ -99,6 +110,19 @@ func TestDetect(t *testing.T) {
 			asked: []string{"virsh", "qemu host", "qemu qemu64"}},
 		{name: "named, refused", lab: config.Lab{Provider: config.Libvirt}, results: map[string]remote.Result{"VBoxManage": vbox, "virsh": refused},
 			err: noVirt + ": error: failed to connect to the hypervisor", asked: []string{"virsh"}},
+		{name: "on two hosts, the other with KVM", lab: config.Lab{Provider: config.Libvirt, Nodes: onTwo}, results: map[string]remote.Result{"virsh": libvirt, "qemu host": works, "virsh domcapabilities": {}},
+			want:  Choice{Provider: config.Libvirt, Accel: config.AccelKVM, CPU: "host", Reason: "the system's libvirt and qemu+ssh://two/system answer; they run VMs with KVM"},
+			asked: []string{"virsh", "qemu host", "virsh qemu+ssh://two/system", "virsh domcapabilities"}},
+		{name: "on two hosts, the other without KVM", lab: config.Lab{Provider: config.Libvirt, Nodes: onTwo}, results: map[string]remote.Result{"virsh": libvirt, "qemu host": works, "virsh domcapabilities": {ExitCode: 1}},
+			want: Choice{Provider: config.Libvirt, Accel: config.AccelTCG, CPU: "qemu64",
+				Reason: "the system's libvirt and qemu+ssh://two/system answer; they run VMs with software emulation, several times slower than KVM, which qemu+ssh://two/system has not"},
+			asked: []string{"virsh", "qemu host", "virsh qemu+ssh://two/system", "virsh domcapabilities"}},
+		{name: "on another host alone, KVM wanted", lab: config.Lab{Provider: config.Libvirt, Acceleration: config.AccelKVM, Nodes: onTwo[1:]}, results: map[string]remote.Result{"virsh": libvirt, "virsh domcapabilities": {ExitCode: 1, Stderr: "error: KVM is not supported\n"}},
+			err:   "provider libvirt cannot be used: lab.toml asks for acceleration \"kvm\", but qemu+ssh://two/system has none: error: KVM is not supported",
+			asked: []string{"virsh qemu+ssh://two/system", "virsh domcapabilities"}},
+		{name: "another host that does not answer", lab: config.Lab{Provider: config.Libvirt, Nodes: onTwo[1:]}, results: map[string]remote.Result{"virsh": libvirt, "virsh qemu+ssh://two/system": refused},
+			err:   "provider libvirt cannot be used: virsh cannot reach qemu+ssh://two/system: error: failed to connect to the hypervisor",
+			asked: []string{"virsh qemu+ssh://two/system"}},
 		{name: "embedded last, KVM", root: true, results: map[string]remote.Result{"qemu host": works},
 			want:  Choice{Provider: config.Embedded, Reason: "private libvirtd with KVM", Accel: config.AccelKVM, CPU: "host"},
 			asked: []string{"VBoxManage", "virsh", "qemu host"}},

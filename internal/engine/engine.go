@@ -70,7 +70,11 @@ func Detect(ctx context.Context, lab *config.Lab, host remote.Runner, scratch st
 }
 
 func usable(ctx context.Context, p config.Provider, lab *config.Lab, host remote.Runner, scratch string) (Choice, error) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	within := probeTimeout
+	if p == config.Libvirt {
+		within *= time.Duration(max(1, len(lab.Hypervisors())))
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	switch p {
 	case config.VirtualBox:
@@ -86,20 +90,7 @@ func usable(ctx context.Context, p config.Provider, lab *config.Lab, host remote
 		}
 		return Choice{Provider: p, Reason: "VirtualBox " + version + " answers"}, nil
 	case config.Libvirt:
-		res, err := host.Run(ctx, remote.Command{Argv: []string{"virsh", "-c", "qemu:///system", "version", "--daemon"}})
-		if err != nil || res.ExitCode != 0 {
-			reason := "virsh cannot reach qemu:///system"
-			if s := firstLine(res.Stderr); s != "" {
-				reason += ": " + s
-			}
-			return Choice{}, &UnusableError{p, reason, "start libvirtd and add your user to the group libvirt, then log in again"}
-		}
-		choice, err := accelerate(ctx, lab, host, scratch)
-		if err != nil {
-			return Choice{}, &UnusableError{p, err.Error(), kvmRemedy}
-		}
-		choice.Provider, choice.Reason = p, "the system's libvirt answers; it runs VMs with "+choice.Reason
-		return choice, nil
+		return usableLibvirt(ctx, lab, host, scratch)
 	case config.Embedded:
 		return usableEmbedded(ctx, lab, host, scratch)
 	case config.Existing:

@@ -68,6 +68,7 @@ func Endpoint(ctx context.Context, host remote.Runner, s config.SSH, n config.No
 	ep := remote.Endpoint{Name: n.Name, Role: string(n.Role), LabIP: n.IP, OpenSSH: &remote.OpenSSH{Line: remote.Quote(argv), Scan: true}}
 	o := ep.OpenSSH
 	var global []string
+	proxy := ""
 	for line := range strings.Lines(res.Stdout) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if value == "none" {
@@ -97,7 +98,7 @@ func Endpoint(ctx context.Context, host remote.Runner, s config.SSH, n config.No
 		case "proxyjump":
 			o.Proxy, o.Scan = jump(s, value, dir), false
 		case "proxycommand":
-			o.Proxy, o.Scan = []string{"sh", "-c", "exec " + value}, false // see below
+			proxy, o.Scan = value, false
 		}
 	}
 	if n.Login.Key != "" { // ssh leaves out one that it cannot read
@@ -110,8 +111,8 @@ func Endpoint(ctx context.Context, host remote.Runner, s config.SSH, n config.No
 	if o.Agent == "" && !strings.Contains(res.Stdout, "\nidentityagent ") {
 		o.Agent = os.Getenv("SSH_AUTH_SOCK")
 	}
-	if len(o.Proxy) > 0 && o.Proxy[0] == "sh" {
-		o.Proxy[2] = strings.NewReplacer("%%", "%", "%h", ep.Host, "%n", n.Address, "%p", strconv.Itoa(ep.Port), "%r", ep.User).Replace(o.Proxy[2])
+	if proxy != "" {
+		o.Proxy = []string{"sh", "-c", "exec " + remote.ProxyCommand(proxy, n.Address, ep)}
 	}
 	if len(o.Proxy) > 0 && o.Proxy[0] == "ssh" {
 		target := "[" + ep.Host + "]:" + strconv.Itoa(ep.Port)

@@ -44,8 +44,11 @@ func (l Lab) SSHConfig() string {
 		option("HostKeyAlias", n.Name)
 		option("UserKnownHostsFile", quote(tokens(l.KnownHosts)))
 		option("StrictHostKeyChecking", "yes")
-		if l.Proxy != nil {
+		switch {
+		case l.Proxy != nil:
 			option("ProxyCommand", tokens(remote.Quote(append(l.Proxy[:len(l.Proxy):len(l.Proxy)], n.Name))))
+		case n.Proxy != "":
+			option("ProxyCommand", tokens(n.Proxy))
 		}
 	}
 	return b.String()

@@ -2,6 +2,7 @@ package export
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -68,6 +69,17 @@ Host docker2 docker2.class
 	}
 	if len(l.Proxy) != 5 {
 		t.Errorf("SSHConfig changed Proxy to %q", l.Proxy)
+	}
+}
+
+// A node on another host's hypervisor has a way of its own.
+func TestSSHConfigThroughHypervisor(t *testing.T) {
+	l := class
+	l.Nodes = []remote.Endpoint{l.Nodes[1]}
+	l.Nodes[0].Proxy = "ssh 'two.example' -W 192.168.121.7:22"
+	const want = "\tProxyCommand ssh 'two.example' -W 192.168.121.7:22\n"
+	if got := l.SSHConfig(); !strings.HasSuffix(got, want) {
+		t.Errorf("no %q in\n%s", want, got)
 	}
 }
 

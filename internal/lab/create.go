@@ -189,6 +189,11 @@ func prepare(n config.Node) func(context.Context, *Env, func(string)) (bool, err
 				return false, err
 			}
 		}
+		routed, err := e.route(ctx, n)
+		if err != nil {
+			return addressed, err
+		}
+		addressed = addressed || routed
 		changed, err := provision.Prepare(ctx, c, provision.PrepareOptions{Hostname: n.Name, Peers: e.peers(), User: c.Endpoint().User, Named: e.existing(), Progress: say, Clock: e.clockOfPrepare(n)})
 		if err != nil || !changed || e.ownBox() {
 			return addressed || changed, err

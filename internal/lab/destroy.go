@@ -101,10 +101,20 @@ func (e *Env) nameAll() error {
 
 // removeNetworks removes the lab's own libvirt networks, which
 // vagrant-libvirt leaves behind where a VM never came up.
-func removeNetworks(ctx context.Context, e *Env, say func(string)) (bool, error) {
-	virsh := func(args ...string) (remote.Result, error) {
-		return remote.Check(ctx, e.Host, "host", remote.Command{Argv: append([]string{"virsh", "-c", "qemu:///system"}, args...)})
+func removeNetworks(ctx context.Context, e *Env, say func(string)) (changed bool, err error) {
+	uris, _ := e.onHypervisors(nodesOf(e.Lab))
+	for _, uri := range uris {
+		removed, err := e.removeNetworksOn(ctx, uri, say)
+		changed = changed || removed
+		if err != nil {
+			return changed, err
+		}
 	}
+	return changed, nil
+}
+
+func (e *Env) removeNetworksOn(ctx context.Context, uri string, say func(string)) (bool, error) {
+	virsh := func(args ...string) (remote.Result, error) { return e.virsh(ctx, uri, args...) }
 	domains, err := virsh("list", "--all", "--name")
 	if err != nil {
 		return false, err

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"labctl/internal/config"
-	"labctl/internal/remote"
 	"labctl/internal/vagrant"
 )
 
@@ -34,7 +33,7 @@ func (e *Env) Doom(ctx context.Context) (Doomed, error) {
 	add := func(kind, name, note string) { d.Items = append(d.Items, Item{kind, name, note}) }
 	if e.Choice.Provider != config.Existing {
 		for _, m := range e.standing() {
-			add("VM", e.vmName(m.Name), "")
+			add("VM", e.vmName(m.Name), onHost(m.Hypervisor()))
 		}
 	}
 	switch e.Choice.Provider {
@@ -43,8 +42,12 @@ func (e *Env) Doom(ctx context.Context) (Doomed, error) {
 			add("labctl's things", "on "+n.Name, "swarm, services, networks, images, entries of /etc/hosts; the machine itself stays")
 		}
 	case config.Libvirt:
-		if err := e.doomLibvirt(ctx, add); err != nil {
-			return d, err
+		uris, on := e.onHypervisors(nodesOf(e.AsMade()))
+		for _, uri := range uris {
+			there := func(kind, name, note string) { add(kind, name, joinNotes(note, onHost(uri))) }
+			if err := e.doomLibvirt(ctx, uri, on[uri], there); err != nil {
+				return d, err
+			}
 		}
 	case config.Embedded:
 		st, err := e.Engine().Status()
@@ -90,9 +93,9 @@ func (e *Env) vmName(node string) string {
 
 // doomLibvirt asks for what Vagrant does not know: half-made VMs with the
 // lab's mark, their volumes, and the networks unless another lab uses them.
-func (e *Env) doomLibvirt(ctx context.Context, add func(kind, name, note string)) error {
+func (e *Env) doomLibvirt(ctx context.Context, uri string, nodes []string, add func(kind, name, note string)) error {
 	virsh := func(args ...string) (string, error) {
-		res, err := remote.Check(ctx, e.Host, "host", remote.Command{Argv: append([]string{"virsh", "-c", "qemu:///system"}, args...)})
+		res, err := e.virsh(ctx, uri, args...)
 		return res.Stdout, err
 	}
 	list, err := virsh("list", "--all", "--name")
@@ -104,8 +107,8 @@ func (e *Env) doomLibvirt(ctx context.Context, add func(kind, name, note string)
 	for _, m := range e.standing() {
 		ours[e.vmName(m.Name)] = true
 	}
-	for _, n := range e.AsMade().Nodes {
-		domain := e.vmName(n.Name)
+	for _, n := range nodes {
+		domain := e.vmName(n)
 		if ours[domain] || !slices.Contains(domains, domain) {
 			continue
 		}
@@ -120,9 +123,9 @@ func (e *Env) doomLibvirt(ctx context.Context, add func(kind, name, note string)
 		add("VM", domain, "half made: Vagrant does not know it")
 	}
 	if volumes, err := virsh("vol-list", "default"); err == nil { // no pool: no volumes
-		for _, n := range e.AsMade().Nodes {
-			volume := e.vmName(n.Name) + ".img"
-			if hasWord(volumes, volume) && (ours[e.vmName(n.Name)] || !slices.Contains(domains, e.vmName(n.Name))) {
+		for _, n := range nodes {
+			volume := e.vmName(n) + ".img"
+			if hasWord(volumes, volume) && (ours[e.vmName(n)] || !slices.Contains(domains, e.vmName(n))) {
 				add("volume", volume, "")
 			}
 		}

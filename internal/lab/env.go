@@ -79,7 +79,7 @@ func (e *Env) Engine() engine.Embedded {
 
 // Vagrant returns the client for this lab's Vagrantfile.
 func (e *Env) Vagrant() *vagrant.Client {
-	return &vagrant.Client{Dir: e.StateDir(), Provider: e.Choice.Provider, Log: e.VagrantLog, Host: e.Host, Calls: &e.counts.vagrant}
+	return &vagrant.Client{Dir: e.StateDir(), Provider: e.Choice.Provider, Log: e.VagrantLog, Host: e.Host, URI: e.hypervisor, Calls: &e.counts.vagrant}
 }
 
 // Event shows and logs one piece of news.

@@ -48,7 +48,17 @@ func (e *Env) clearLeftovers(ctx context.Context, names []string) error {
 	if e.Choice.Provider == config.VirtualBox {
 		return nil
 	}
-	res, err := remote.Check(ctx, e.Host, "host", remote.Command{Argv: []string{"virsh", "-c", "qemu:///system", "list", "--all", "--name"}})
+	uris, on := e.onHypervisors(names)
+	for _, uri := range uris {
+		if err := e.clearOn(ctx, uri, on[uri]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Env) clearOn(ctx context.Context, uri string, names []string) error {
+	res, err := e.virsh(ctx, uri, "list", "--all", "--name")
 	if err != nil {
 		return err
 	}
@@ -63,14 +73,14 @@ func (e *Env) clearLeftovers(ctx context.Context, names []string) error {
 			strange = append(strange, domain)
 			continue
 		}
-		if err := e.removeDomain(ctx, domain); err != nil {
+		if err := e.removeDomain(ctx, uri, domain); err != nil {
 			return err
 		}
 	}
 	if strange != nil {
 		return &LeftoverError{strange}
 	}
-	return e.removeVolumes(ctx, names, domains)
+	return e.removeVolumes(ctx, uri, names, domains)
 }
 
 // booted says whether VMs of this lab were made, or begun.
@@ -94,9 +104,9 @@ func (e *Env) vagrantKnows(node string) bool {
 	return err == nil && len(bytes.TrimSpace(id)) > 0
 }
 
-func (e *Env) removeDomain(ctx context.Context, domain string) error {
+func (e *Env) removeDomain(ctx context.Context, uri, domain string) error {
 	virsh := func(args ...string) (remote.Result, error) {
-		return e.Host.Run(ctx, remote.Command{Argv: append([]string{"virsh", "-c", "qemu:///system"}, args...)})
+		return e.Host.Run(ctx, virshCommand(uri, args...))
 	}
 	res, err := virsh("desc", domain, "--title")
 	if err != nil {
@@ -108,14 +118,14 @@ func (e *Env) removeDomain(ctx context.Context, domain string) error {
 	if _, err := virsh("destroy", domain); err != nil { // fails if it is off
 		return err
 	}
-	_, err = remote.Check(ctx, e.Host, "host", remote.Command{Argv: []string{"virsh", "-c", "qemu:///system", "undefine", domain, "--remove-all-storage", "--nvram"}})
+	_, err = e.virsh(ctx, uri, "undefine", domain, "--remove-all-storage", "--nvram")
 	return err
 }
 
 // removeVolumes removes disks whose VM was never defined: Vagrant refuses to
 // make a volume that exists.
-func (e *Env) removeVolumes(ctx context.Context, names, domains []string) error {
-	res, err := e.Host.Run(ctx, remote.Command{Argv: []string{"virsh", "-c", "qemu:///system", "vol-list", "default"}})
+func (e *Env) removeVolumes(ctx context.Context, uri string, names, domains []string) error {
+	res, err := e.Host.Run(ctx, virshCommand(uri, "vol-list", "default"))
 	if err != nil || res.ExitCode != 0 {
 		return err // no pool yet: no volumes
 	}
@@ -128,7 +138,7 @@ func (e *Env) removeVolumes(ctx context.Context, names, domains []string) error 
 		if !e.Force && !slices.Contains(e.State.Booting, name) {
 			return fmt.Errorf("volume %s is left from an earlier lab of this name; `labctl create --force` removes it", volume)
 		}
-		if _, err := remote.Check(ctx, e.Host, "host", remote.Command{Argv: []string{"virsh", "-c", "qemu:///system", "vol-delete", volume, "default"}}); err != nil {
+		if _, err := e.virsh(ctx, uri, "vol-delete", volume, "default"); err != nil {
 			return err
 		}
 	}

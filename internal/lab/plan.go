@@ -23,17 +23,18 @@ type MadeNode struct {
 	// Address and Login are how a machine that labctl did not make is reached.
 	Address string       `json:"address,omitempty"`
 	Login   config.Login `json:"login,omitzero"`
+	config.Place
 }
 
 func made(l *config.Lab, n config.Node) MadeNode {
 	if l.Provider == config.Existing {
 		return MadeNode{Name: n.Name, Role: n.Role, IP: n.IP, Address: n.Address, Login: n.Login}
 	}
-	return MadeNode{Name: n.Name, Role: n.Role, IP: n.IP, CPUs: n.CPUs, MemoryMB: n.MemoryMB, Box: strings.TrimSpace(l.Box.Name + " " + l.Box.Version)}
+	return MadeNode{Name: n.Name, Role: n.Role, IP: n.IP, CPUs: n.CPUs, MemoryMB: n.MemoryMB, Box: strings.TrimSpace(l.Box.Name + " " + l.Box.Version), Place: n.Place}
 }
 
 func (m MadeNode) node() config.Node {
-	return config.Node{Name: m.Name, Role: m.Role, IP: m.IP, CPUs: m.CPUs, MemoryMB: m.MemoryMB, Address: m.Address, Login: m.Login}
+	return config.Node{Name: m.Name, Role: m.Role, IP: m.IP, CPUs: m.CPUs, MemoryMB: m.MemoryMB, Address: m.Address, Login: m.Login, Place: m.Place}
 }
 
 // Change is one difference between the lab that stands and lab.toml.
@@ -187,6 +188,12 @@ func changes(name string, subnet netip.Prefix, stand []MadeNode, l *config.Lab, 
 		differs := func(what string, is, want any) {
 			add(n.Name, false, anew(l, n.Name), "%s stands with %s %v, lab.toml says %v: it keeps what it has", n.Name, what, is, want)
 		}
+		if m.Hypervisor() != n.Hypervisor() {
+			add(n.Name, true, "set it back; "+anew(l, n.Name), "%s stands on %s, lab.toml says %s", n.Name, m.Hypervisor(), n.Hypervisor())
+		}
+		if m.Bridge != n.Bridge {
+			differs("bridge", word(m.Bridge), word(n.Bridge))
+		}
 		if m.CPUs != 0 && m.CPUs != n.CPUs {
 			differs("cpus", m.CPUs, n.CPUs)
 		}
@@ -331,8 +338,11 @@ func (e *Env) AsMade() *config.Lab {
 		l.Subnet = e.State.Subnet
 	}
 	for _, m := range e.standing() {
-		if _, ok := l.Node(m.Name); !ok {
+		i := slices.IndexFunc(l.Nodes, func(n config.Node) bool { return n.Name == m.Name })
+		if i < 0 {
 			l.Nodes = append(l.Nodes, m.node())
+		} else {
+			l.Nodes[i].Place = m.Place
 		}
 	}
 	return &l

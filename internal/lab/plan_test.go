@@ -40,6 +40,11 @@ func TestChanges(t *testing.T) {
 		{name: "cpus and memory", change: func(l *config.Lab) { l.Nodes[1].CPUs, l.Nodes[1].MemoryMB = 2, 2048 }, want: []Change{
 			{"docker2", "docker2 stands with cpus 1, lab.toml says 2: it keeps what it has", anew, false},
 			{"docker2", "docker2 stands with memory 1024, lab.toml says 2048: it keeps what it has", anew, false}}},
+		{name: "another hypervisor", change: func(l *config.Lab) { l.Nodes[1].URI = "qemu+ssh://two/system" }, want: []Change{
+			{"docker2", "docker2 stands on qemu:///system, lab.toml says qemu+ssh://two/system", "set it back; " + anew, true}}},
+		{name: "the same hypervisor, named", change: func(l *config.Lab) { l.Nodes[1].URI = config.LocalHypervisor }},
+		{name: "a bridge", change: func(l *config.Lab) { l.Nodes[1].Bridge = "br0" }, want: []Change{
+			{"docker2", "docker2 stands with bridge (the default), lab.toml says br0: it keeps what it has", anew, false}}},
 		{name: "role", change: func(l *config.Lab) { l.Nodes[1].Role = config.Worker }, want: []Change{{"docker2", "docker2 is a manager and becomes a worker", "", false}}},
 		{name: "address", change: func(l *config.Lab) { l.Nodes[1].IP = netip.MustParseAddr("192.168.33.77") }, want: []Change{
 			{"docker2", "docker2 stands with the address 192.168.33.12, lab.toml says 192.168.33.77", "set it back; " + anew, true}}},

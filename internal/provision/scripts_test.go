@@ -20,7 +20,7 @@ import (
 
 // Nodes have dash: a bashism would show only there.
 func TestScriptsArePOSIX(t *testing.T) {
-	for _, name := range []string{"prepare.sh", "probe.sh", "install.sh", "toolbox.sh"} {
+	for _, name := range []string{"prepare.sh", "probe.sh", "install.sh", "toolbox.sh", "route.sh"} {
 		text, err := script(name)
 		if err != nil {
 			t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -198,6 +199,15 @@ func (s *OpenSSH) KnownAs(ep Endpoint) string {
 	}
 	return knownhosts.Normalize(address(ep))
 }
+
+// ProxyCommand fills in what OpenSSH would in a ProxyCommand to ep, which was
+// asked for by the name.
+func ProxyCommand(command, name string, ep Endpoint) string {
+	return strings.NewReplacer("%%", "%", "%h", ep.Host, "%n", name, "%p", strconv.Itoa(ep.Port), "%r", ep.User).Replace(command)
+}
+
+// shell is how a command line is run so that its program can be ended.
+func shell(line string) []string { return []string{"sh", "-c", "exec " + line} }
 
 // dialCommand connects through a command, as OpenSSH's ProxyCommand does.
 func dialCommand(argv []string) (net.Conn, error) {

@@ -179,6 +179,27 @@ func TestOpenSSHHostKey(t *testing.T) {
 	}
 }
 
+// A node of labctl's own can have a proxy, too: its key is pinned under its
+// name as any other's.
+func TestEndpointProxy(t *testing.T) {
+	s := sshtest.Start(t, sshtest.Options{})
+	ep := Endpoint{Name: "docker2", Host: "203.0.113.17", Port: 22, User: s.User, KeyFile: s.KeyFile,
+		Proxy: fmt.Sprintf(`bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d; cat <&3 & cat >&3; kill $!'`, s.Port)}
+	o := options(t)
+	c, err := Dial(t.Context(), ep, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	res, err := c.Run(t.Context(), Command{Argv: []string{"echo", "through"}})
+	if err != nil || res.Stdout != "through\n" {
+		t.Errorf("got %q, %v", res.Stdout, err)
+	}
+	if pinned, err := os.ReadFile(o.KnownHosts); err != nil || !strings.HasPrefix(string(pinned), "docker2 ") {
+		t.Errorf("pinned %q, %v", pinned, err)
+	}
+}
+
 func TestOpenSSHProxy(t *testing.T) {
 	s, ep := machine(t)
 	// Only the command can reach it.

@@ -56,6 +56,9 @@ type Endpoint struct {
 	Port    int        // SSH port
 	User    string
 	KeyFile string // private key, OpenSSH format
+	// Proxy is a shell's command line that connects with it, what OpenSSH
+	// calls a ProxyCommand; "": TCP.
+	Proxy string `json:",omitempty"`
 	// OpenSSH is set for a machine that labctl did not make: keys and host
 	// keys are then the user's, and KeyFile is not looked at.
 	OpenSSH *OpenSSH `json:",omitempty"`

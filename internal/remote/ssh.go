@@ -187,6 +187,9 @@ func reach(ctx context.Context, ep Endpoint) (net.Conn, error) {
 	if ep.OpenSSH != nil && len(ep.OpenSSH.Proxy) > 0 {
 		return dialCommand(ep.OpenSSH.Proxy)
 	}
+	if ep.Proxy != "" {
+		return dialCommand(shell(ep.Proxy))
+	}
 	return (&net.Dialer{}).DialContext(ctx, "tcp", address(ep))
 }
 

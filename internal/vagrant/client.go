@@ -27,6 +27,8 @@ type Client struct {
 	// Host runs virsh, where the provider has it: it answers twenty times
 	// faster than Vagrant. Nil: Vagrant is asked.
 	Host remote.Runner
+	// URI tells the hypervisor of a node's VM; nil: this machine's own has all.
+	URI func(node string) string
 	// Calls counts how often Vagrant was started; nil: nobody counts.
 	Calls *atomic.Int64
 
@@ -119,6 +121,7 @@ func (e *Error) Hint() string {
 
 // known maps words of Vagrant's messages to remedies.
 var known = []struct{ text, hint string }{
+	{"is a public_network referencing host device", "the bridge that lab.toml names must be there on that hypervisor before: `ip -br link show type bridge` lists those that are"},
 	{"already taken", "a VM of that name exists, but Vagrant does not know it (its .vagrant folder was deleted): `labctl create --force` removes what carries this lab's mark and creates it again"},
 	{"already exists", "a volume of that name is left from an earlier lab: `labctl create --force` removes what carries this lab's mark and creates it again"},
 	{"192.168.33", "VirtualBox 6.1.28 and later allow host-only addresses outside 192.168.56.0/21 only if /etc/vbox/networks.conf has the line `* 192.168.33.0/24`"},
@@ -232,9 +235,13 @@ func (c *Client) askEndpoint(ctx context.Context, n config.Node) (remote.Endpoin
 		return remote.Endpoint{}, err
 	}
 	ep := remote.Endpoint{Name: n.Name, Role: string(n.Role), LabIP: n.IP}
+	proxy := ""
 	for line := range strings.Lines(text) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		value = strings.Trim(strings.TrimSpace(value), `"`) // a path may hold blanks
+		value = strings.TrimSpace(value)
+		if key != "ProxyCommand" {
+			value = strings.Trim(value, `"`) // a path may hold blanks
+		}
 		switch key {
 		case "HostName":
 			ep.Host = value
@@ -242,6 +249,8 @@ func (c *Client) askEndpoint(ctx context.Context, n config.Node) (remote.Endpoin
 			ep.Port, _ = strconv.Atoi(value) // 0 is refused below
 		case "User":
 			ep.User = value
+		case "ProxyCommand": // through the hypervisor's host
+			proxy = value
 		case "IdentityFile":
 			if ep.KeyFile == "" { // the first is the one that SSH tries first
 				ep.KeyFile = value
@@ -250,6 +259,9 @@ func (c *Client) askEndpoint(ctx context.Context, n config.Node) (remote.Endpoin
 	}
 	if ep.Host == "" || ep.Port == 0 || ep.User == "" || ep.KeyFile == "" {
 		return remote.Endpoint{}, &Error{Command: "ssh-config", Message: "no address and key for " + n.Name + " in the answer\n" + text}
+	}
+	if proxy != "" {
+		ep.Proxy = remote.ProxyCommand(proxy, n.Name, ep)
 	}
 	return ep, nil
 }

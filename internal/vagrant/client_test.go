@@ -95,6 +95,18 @@ func TestEndpoint(t *testing.T) {
 	}
 }
 
+// A VM of another host's libvirt is reached through that host.
+func TestEndpointThroughTheHypervisor(t *testing.T) {
+	c := fake(t, `echo "1,docker1,ssh-config,Host docker1\n  HostName 192.168.244.35\n  User vagrant\n  Port 22\n  IdentityFile /key\n  ProxyCommand ssh 'two.example' -l 'class' -W %h:%p\n"`)
+	got, err := c.Endpoint(t.Context(), config.Node{Name: "docker1", Role: config.Manager})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "ssh 'two.example' -l 'class' -W 192.168.244.35:22"; got.Proxy != want || got.KeyFile != "/key" {
+		t.Errorf("key %q, proxy %q, want %q", got.KeyFile, got.Proxy, want)
+	}
+}
+
 func TestDestroy(t *testing.T) {
 	c := fake(t, `echo "$*" >"$T/called"`)
 	if err := c.Destroy(t.Context()); err != nil {

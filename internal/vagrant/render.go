@@ -100,7 +100,8 @@ func ManagementNetwork(lab string) string { return lab + "-mgmt" }
 // the same address and another name: there each lab gets one that follows from
 // its name. Neither overlaps the lab's own networks.
 func ManagementSubnet(lab *config.Lab, p config.Provider) netip.Prefix {
-	taken := append([]netip.Prefix{lab.Subnet}, lab.Swarm.DefaultAddressPool...)
+	taken := append([]netip.Prefix{lab.Subnet}, lab.Subnets()...)
+	taken = append(taken, lab.Swarm.DefaultAddressPool...)
 	free := func(c netip.Prefix) bool {
 		for _, t := range taken {
 			if t.Overlaps(c) {
@@ -137,7 +138,7 @@ type page struct {
 	KeyFiles                          []string
 	OwnNetwork                        bool
 	Libvirt                           bool
-	LabNetwork, Netmask               string
+	LabNetwork                        string
 	Driver, CPUMode, CPUModel         string
 	DomainPrefix, Mark, Group         string
 	ManagementName, ManagementAddress string
@@ -145,7 +146,9 @@ type page struct {
 }
 
 type pageNode struct {
-	Name, IP       string
+	Name           string
+	IP, Netmask    string
+	URI, Bridge    string // libvirt's
 	CPUs, MemoryMB int
 	VMName         string // VirtualBox only
 	Description    string
@@ -187,7 +190,6 @@ func newPage(lab *config.Lab, o RenderOptions) (*page, error) {
 		BoxName: o.BoxName, BoxVersion: o.BoxVersion, BoxURL: o.BoxURL,
 		BootTimeout:       bootTimeout,
 		LabNetwork:        LabNetwork(lab.Name),
-		Netmask:           net.IP(net.CIDRMask(lab.Subnet.Bits(), 32)).String(),
 		DomainPrefix:      DomainPrefix(lab.Name),
 		Mark:              Mark(lab.Name, o.LabID),
 		Group:             "/labctl-" + lab.Name,
@@ -209,6 +211,8 @@ func newPage(lab *config.Lab, o RenderOptions) (*page, error) {
 	for _, n := range lab.Nodes {
 		p.Nodes = append(p.Nodes, pageNode{
 			Name: n.Name, IP: n.IP.String(), CPUs: n.CPUs, MemoryMB: n.MemoryMB,
+			Netmask: net.IP(net.CIDRMask(lab.SubnetOf(n).Bits(), 32)).String(),
+			URI:     n.Hypervisor(), Bridge: n.Bridge,
 			VMName:      lab.Name + "-" + n.Name,
 			Description: Mark(lab.Name, o.LabID) + ", node " + n.Name,
 			Console:     console(o, n.Name),

@@ -36,6 +36,8 @@ var goldens = []struct {
 	{"virtualbox", "", RenderOptions{Provider: config.VirtualBox, LabID: "0123abcd", Version: "v1.2.3"}},
 	{"libvirt", "workers = 2\nsubnet = \"10.44.0.0/16\"\nmemory = 2048\n[swarm]\ndefault-address-pool = [\"10.20.0.0/16\"]\n",
 		RenderOptions{Provider: config.Libvirt, Version: "v1.2.3"}},
+	{"libvirt-mixed", "provider = \"libvirt\"\n[libvirt]\nbridge = \"br-lab\"\n[[nodes]]\n[[nodes]]\nuri = \"qemu+ssh://class@two.example/system\"\nsubnet = \"192.168.40.0/22\"\n",
+		RenderOptions{Provider: config.Libvirt, Accel: config.AccelKVM, CPU: "host", LabID: "0123abcd", Version: "v1.2.3"}},
 	{"embedded-kvm", "", RenderOptions{Provider: config.Embedded, Accel: config.AccelKVM, Version: "v1.2.3",
 		OwnNetwork: true, KeyFiles: []string{"/lab/.labctl/keys/lab", "/home/me/.vagrant.d/insecure_private_key"},
 		BoxName: "labctl/bookworm-0123abcd", BoxURL: FileURL("/cache/my boxes/0123abcd.box")}},
@@ -234,7 +236,7 @@ func TestVagrantValidates(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short")
 	}
-	// One lab for each of the provider's parts keeps it at three calls.
+	// One lab for each of the provider's parts keeps it at four calls.
 	for _, tt := range goldens {
 		if tt.name == "embedded-kvm" {
 			continue
@@ -249,8 +251,8 @@ func TestVagrantValidates(t *testing.T) {
 				t.Fatal(err)
 			}
 			args := []string{"validate"}
-			if tt.o.Provider == config.VirtualBox {
-				args = append(args, "--ignore-provider") // VirtualBox is not needed for it
+			if tt.o.Provider == config.VirtualBox || tt.name == "libvirt-mixed" {
+				args = append(args, "--ignore-provider") // neither VirtualBox nor the other host is needed for it
 			}
 			cmd := exec.CommandContext(t.Context(), vagrant, args...)
 			cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool {

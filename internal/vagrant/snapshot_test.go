@@ -22,8 +22,9 @@ type libvirt struct {
 	state     map[string]string
 	snapshots map[string][]string
 	calls     []string
-	fails     string // a call that fails
-	leases    string // what domifaddr says
+	asked     map[string]bool // "URI VERB"
+	fails     string          // a call that fails
+	leases    string          // what domifaddr says
 }
 
 func (l *libvirt) Run(_ context.Context, c remote.Command) (remote.Result, error) {
@@ -32,6 +33,10 @@ func (l *libvirt) Run(_ context.Context, c remote.Command) (remote.Result, error
 	args := c.Argv[4:] // virsh -q -c URI
 	call := strings.Join(args, " ")
 	l.calls = append(l.calls, call)
+	if l.asked == nil {
+		l.asked = map[string]bool{}
+	}
+	l.asked[c.Argv[3]+" "+args[0]+" "+strings.Join(args[1:min(2, len(args))], "")] = true
 	res := remote.Result{Argv: c.Argv}
 	if call == l.fails {
 		res.ExitCode, res.Stderr = 1, "error: operation failed"
@@ -176,6 +181,33 @@ func TestSnapshot(t *testing.T) {
 
 	if err := c.DeleteSnapshot(t.Context(), both, "one"); err != nil || len(l.snapshots["id-1"])+len(l.snapshots["id-2"]) != 0 {
 		t.Errorf("%v, left %q", err, l.snapshots)
+	}
+}
+
+// Each VM is asked for where it lies.
+func TestSnapshotOnTwoHypervisors(t *testing.T) {
+	c, l := twoVMs(t)
+	c.URI = func(node string) string {
+		return map[string]string{"docker1": "qemu:///system", "docker2": "qemu+ssh://two/system"}[node]
+	}
+	if err := c.SaveSnapshot(t.Context(), both, "one"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.RestoreSnapshot(t.Context(), both, "one"); err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"suspend", "snapshot-create-as", "resume", "snapshot-revert", "domstate"} {
+		for id, uri := range map[string]string{"id-1": "qemu:///system", "id-2": "qemu+ssh://two/system"} {
+			if !l.asked[uri+" "+verb+" "+id] {
+				t.Errorf("%s of %s was not asked of %s: %v", verb, id, uri, l.asked)
+			}
+		}
+		if l.asked["qemu:///system "+verb+" id-2"] || l.asked["qemu+ssh://two/system "+verb+" id-1"] {
+			t.Errorf("%s: one was asked for the other's VM: %v", verb, l.asked)
+		}
+	}
+	if !l.asked["qemu:///system list --all"] || !l.asked["qemu+ssh://two/system list --all"] {
+		t.Errorf("not both were asked for their VMs: %v", l.asked)
 	}
 }
 

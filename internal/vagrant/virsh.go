@@ -59,18 +59,26 @@ func (e *NoVMError) Error() string { return e.Node + ": there is no VM" }
 func (e *NoVMError) Hint() string { return "`labctl create` makes the VMs that are missing" }
 
 func (c *Client) virsh(ctx context.Context, node string, args ...string) (string, error) {
-	return c.within(ctx, virshTimeout, node, args...)
+	return c.within(ctx, virshTimeout, node, c.uri(node), args...)
 }
 
 // long is virsh for what copies a VM's memory.
 func (c *Client) long(ctx context.Context, node string, args ...string) (string, error) {
-	return c.within(ctx, snapshotTimeout, node, args...)
+	return c.within(ctx, snapshotTimeout, node, c.uri(node), args...)
 }
 
-func (c *Client) within(ctx context.Context, d time.Duration, node string, args ...string) (string, error) {
+// uri is the hypervisor of a node's VM.
+func (c *Client) uri(node string) string {
+	if c.URI == nil {
+		return config.LocalHypervisor
+	}
+	return c.URI(node)
+}
+
+func (c *Client) within(ctx context.Context, d time.Duration, node, uri string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	res, err := remote.Check(ctx, c.Host, node, remote.Command{Argv: append([]string{"virsh", "-q", "-c", "qemu:///system"}, args...)})
+	res, err := remote.Check(ctx, c.Host, node, remote.Command{Argv: append([]string{"virsh", "-q", "-c", uri}, args...)})
 	return strings.TrimSpace(res.Stdout), err
 }
 
@@ -81,10 +89,7 @@ func (c *Client) domainStates(ctx context.Context) (map[string]State, error) {
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
-	known, err := c.virsh(ctx, "host", "list", "--all", "--uuid")
-	if err != nil {
-		return nil, err
-	}
+	known := map[string]string{} // by hypervisor
 	out := map[string]State{}
 	for _, file := range ids {
 		node := filepath.Base(filepath.Dir(filepath.Dir(file)))
@@ -92,7 +97,14 @@ func (c *Client) domainStates(ctx context.Context) (map[string]State, error) {
 		if err != nil {
 			return nil, err
 		}
-		if id == "" || !strings.Contains("\n"+known+"\n", "\n"+id+"\n") {
+		list, asked := known[c.uri(node)]
+		if !asked {
+			if list, err = c.within(ctx, virshTimeout, "host", c.uri(node), "list", "--all", "--uuid"); err != nil {
+				return nil, err
+			}
+			known[c.uri(node)] = list
+		}
+		if id == "" || !strings.Contains("\n"+list+"\n", "\n"+id+"\n") {
 			out[node] = NotCreated
 			continue
 		}

@@ -107,12 +107,12 @@ func commands(t *testing.T, parents ...string) []string {
 func TestLabTomlKeys(t *testing.T) {
 	page := read(t, "docs/lab-toml.md")
 	for _, c := range []struct{ heading, table string }{
-		{"The lab", ""}, {"Nodes", "[[nodes]]"}, {"Box", "[box]"}, {"SSH", "[ssh]"}, {"Docker", "[docker]"}, {"Swarm", "[swarm]"},
+		{"The lab", ""}, {"Nodes", "[[nodes]]"}, {"Box", "[box]"}, {"SSH", "[ssh]"}, {"Libvirt", "[libvirt]"}, {"Docker", "[docker]"}, {"Swarm", "[swarm]"},
 	} {
 		documented := firstCells(section(t, page, c.heading))
 		known := knownKeys(t, c.table)
 		if c.table == "" {
-			documented = append(documented, "box", "ssh", "nodes", "docker", "swarm", "scenario") // sections of their own
+			documented = append(documented, "box", "ssh", "libvirt", "nodes", "docker", "swarm", "scenario") // sections of their own
 		}
 		slices.Sort(documented)
 		slices.Sort(known)

@@ -70,6 +70,21 @@ func TestScale(t *testing.T) {
 	}
 }
 
+// TestScaleSmall tells what smaller labs take, for docs/scale.md. What a
+// command costs without any node is most of it, so nothing is bounded here.
+func TestScaleSmall(t *testing.T) {
+	if raceDetector {
+		t.Skip("its cost is measured without the race detector")
+	}
+	for _, nodes := range []int{2, 20, 50} {
+		dir := newScaled(t, nodes)
+		for _, command := range []string{"create", "status"} {
+			r := runScaled(t, dir, command)
+			t.Logf("labctl %s, %d nodes: %v of CPU, %d MB, %v", command, nodes, r.cpu, r.memory>>20, r.took.Round(time.Millisecond))
+		}
+	}
+}
+
 // manyNodes is a lab.toml of so many nodes, named and addressed by labctl.
 func manyNodes(n int) []byte { return []byte(strings.Repeat("[[nodes]]\n", n)) }
 

@@ -1,0 +1,243 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"labctl/internal/ui"
+)
+
+// rightSide makes an sshd in the right hypervisor's namespace that lets the
+// left one in. $1 is sshd's program, $2 the address.
+const rightSide = `set -eu
+ssh-keygen -q -t ed25519 -N '' -f host_key
+ssh-keygen -q -t ed25519 -N '' -f client_key
+cp client_key.pub authorized_keys
+if ! getent passwd sshd >/dev/null; then # seen in this namespace alone
+	{ cat /etc/passwd; echo 'sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin'; } >passwd
+	mount --bind passwd /etc/passwd
+fi
+cat >sshd_config <<END
+ListenAddress $2
+HostKey $PWD/host_key
+AuthorizedKeysFile $PWD/authorized_keys
+PidFile none
+UsePAM no
+StrictModes no
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+MaxStartups 50
+END
+"$1" -f "$PWD/sshd_config" -E "$PWD/sshd.log"
+`
+
+// pair joins the namespaces by a pair of cards, one end of which goes to the
+// one of process $1.
+const pair = `ip link add to-right type veth peer name to-left netns "$1"`
+
+// bridged plugs the card $1 into a new bridge, which has the address $2.
+const bridged = `set -eu
+ip link add br-lab type bridge
+ip link set "$1" master br-lab
+ip link set "$1" up
+ip link set br-lab up
+ip addr add "$2" dev br-lab
+`
+
+// routed gives the card $1 the address $2 and a new bridge the address $3, and
+// sends what is for the network $4 to $5.
+const routed = `set -eu
+ip addr add "$2" dev "$1"
+ip link set "$1" up
+ip link add br-lab type bridge
+ip link set br-lab up
+ip addr add "$3" dev br-lab
+ip route add "$4" via "$5"
+echo 1 >/proc/sys/net/ipv4/ip_forward
+`
+
+// knowRight has OpenSSH on the left know the right hypervisor's host, whose
+// keys lie in $1. No file of the host's changes.
+const knowRight = `set -eu
+printf 'right ' >known_hosts
+cat "$1/host_key.pub" >>known_hosts
+cat >ssh_config <<END
+Host right
+	HostName $2
+	HostKeyAlias right
+	IdentityFile $1/client_key
+	UserKnownHostsFile $PWD/known_hosts
+	BatchMode yes
+END
+mount --bind ssh_config /etc/ssh/ssh_config
+`
+
+// hypervisor starts an embedded engine for nothing but its libvirtd, in a
+// network namespace of its own that ends with the test.
+func hypervisor(t *testing.T) *lab {
+	t.Helper()
+	l := newLab(t, "provider = \"embedded\"\n")
+	l.run(createWithin, func(e ui.Event) bool { return e.Step == "engine" && e.State == ui.Done }, "create")
+	if !l.engine().Running {
+		t.Fatal("the engine does not run")
+	}
+	return l
+}
+
+// inside runs a script in the namespaces of a hypervisor.
+func (l *lab) inside(script string, args ...string) string {
+	l.t.Helper()
+	l.write("script.sh", script)
+	return l.ok(shortWithin, append([]string{"engine", "shell", "--", "sh", "script.sh"}, args...)...).out
+}
+
+// mixed are two hypervisors in two network namespaces that are joined by a pair
+// of cards, and a lab over both, whose labctl runs on the left one.
+type mixed struct {
+	t           *testing.T
+	left, right *lab
+	config      string
+}
+
+// newMixed makes them; join lays out the networks and returns the right one's
+// address. settings are added to lab.toml, at whose end the right node stands.
+func newMixed(t *testing.T, join func(left, right *lab) string, settings string) *mixed {
+	t.Helper()
+	needVMs(t)
+	if !all() {
+		t.Skip("it has not passed often enough yet: set LABCTL_E2E=all")
+	}
+	sshd, err := exec.LookPath("sshd")
+	if err != nil {
+		if _, err := os.Stat("/usr/sbin/sshd"); err != nil {
+			t.Skip("there is no sshd: install openssh-server")
+		}
+		sshd = "/usr/sbin/sshd"
+	}
+	before := lookAtHost(t)
+	t.Cleanup(func() {
+		if now := lookAtHost(t); now != before {
+			t.Errorf("the host has changed: %s", cmp.Diff(before, now, cmp.AllowUnexported(host{})))
+		}
+	})
+	if err := os.Mkdir("/run/sshd", 0o755); err == nil { // where sshd shuts itself in
+		t.Cleanup(func() { _ = os.Remove("/run/sshd") })
+	}
+	m := &mixed{t: t, left: hypervisor(t), right: hypervisor(t)}
+	m.left.ok(createWithin, "bundle", "build")
+	name, path, _ := strings.Cut(strings.TrimSpace(m.left.ok(createWithin, "box", "build").out), "\t")
+	m.left.inside(pair, fmt.Sprint(m.right.engine().PID))
+	address := join(m.left, m.right)
+	m.right.inside(rightSide, sshd, address)
+	m.left.inside(knowRight, m.right.dir, address)
+	if got := m.left.inside("ssh right 'readlink /proc/self/ns/net'"); strings.TrimSpace(got) != m.right.engine().NetNS {
+		t.Fatalf("ssh leads to %s, want %s", got, m.right.engine().NetNS)
+	}
+	mkdir(t, filepath.Join(m.left.dir, "class"))
+	m.left.write("class/lab.toml", fmt.Sprintf(`name = "mixed"
+provider = "libvirt"
+[box]
+name = %q
+url = %q
+[libvirt]
+bridge = "br-lab"
+[[nodes]]
+[[nodes]]
+uri = "qemu+ssh://root@right/system"
+%s`, name, "file://"+path, settings))
+	m.config = filepath.Join(m.left.dir, "class", "lab.toml")
+	return m
+}
+
+func (m *mixed) ok(within time.Duration, args ...string) result {
+	m.t.Helper()
+	return m.left.ok(within, append([]string{"engine", "shell", "--", binary, "--progress", "json", "--config", m.config}, args...)...)
+}
+
+// create makes the lab, and looks where its VMs are.
+func (m *mixed) create(ip string) {
+	m.t.Helper()
+	r := m.ok(2*createWithin, "create", "--boot-timeout", "30m")
+	m.t.Logf("create: %v", r.took.Round(time.Second))
+	if want := "the system's libvirt and qemu+ssh://root@right/system answer; they run VMs with "; !strings.Contains(r.err, want) {
+		m.t.Errorf("no %q in\n%s", want, r.err)
+	}
+	domains := func(l *lab) string { return strings.TrimSpace(l.inside("virsh -q list --all --name")) }
+	if l, r := domains(m.left), domains(m.right); l != "mixed_docker1" || r != "mixed_docker2" {
+		m.t.Errorf("the left one runs %q, the right one %q", l, r)
+	}
+	var st status
+	if err := json.Unmarshal([]byte(m.ok(shortWithin, "status", "--json").out), &st); err != nil {
+		m.t.Fatal(err)
+	}
+	if !st.Ready || len(st.Nodes) != 2 || st.Nodes[1].IP != ip || st.Nodes[1].VM != "running" {
+		m.t.Errorf("status %+v", st)
+	}
+}
+
+func (m *mixed) scenario(name string) {
+	m.t.Helper()
+	r := m.ok(2*scenarioWithin, "scenario", name)
+	m.t.Logf("scenario %s: %v", name, r.took.Round(time.Second))
+	if !strings.Contains(r.out, "\nPASS: ") {
+		m.t.Errorf("no verdict in\n%s", r.out)
+	}
+}
+
+// destroy leaves nothing on either.
+func (m *mixed) destroy() {
+	m.t.Helper()
+	m.ok(2*shortWithin, "destroy", "--force")
+	for _, l := range []*lab{m.left, m.right} {
+		const remains = "virsh -q list --all --name; virsh -q net-list --all --name; virsh -q vol-list default | grep mixed_ || :"
+		if got := strings.TrimSpace(l.inside(remains)); got != "" {
+			m.t.Errorf("destroy left on a hypervisor:\n%s", got)
+		}
+	}
+}
+
+// TestMixed: the bridges of two hosts are one network.
+func TestMixed(t *testing.T) {
+	m := newMixed(t, func(left, right *lab) string {
+		left.inside(bridged, "to-right", "192.168.33.1/24")
+		right.inside(bridged, "to-left", "192.168.33.254/24")
+		return "192.168.33.254"
+	}, "")
+	m.create("192.168.33.12")
+	if got := m.ok(shortWithin, "ssh", "docker2", "--", "hostname").out; got != "docker2\n" {
+		t.Errorf("ssh docker2 leads to %q", got)
+	}
+	for _, s := range m.ok(2*shortWithin, "create").steps() {
+		if !strings.HasSuffix(s, ": kept") {
+			t.Errorf("second create: step %q, want kept", s)
+		}
+	}
+	m.scenario("lb")
+	m.scenario("ping")
+	r := m.ok(2*shortWithin, "reset")
+	t.Logf("reset: %v", r.took.Round(time.Second))
+	if strings.Contains(r.err, "cleaning the swarm instead") {
+		t.Errorf("reset found no snapshot:\n%s", r.err)
+	}
+	m.destroy()
+}
+
+// TestRouted: each host has a subnet of its own, and is the other's router.
+func TestRouted(t *testing.T) {
+	m := newMixed(t, func(left, right *lab) string {
+		left.inside(routed, "to-right", "10.99.0.1/30", "192.168.33.1/24", "192.168.34.0/24", "10.99.0.2")
+		right.inside(routed, "to-left", "10.99.0.2/30", "192.168.34.1/24", "192.168.33.0/24", "10.99.0.1")
+		return "10.99.0.2"
+	}, "subnet = \"192.168.34.0/24\"\n")
+	m.create("192.168.34.11")
+	m.scenario("lb")
+	m.destroy()
+}
