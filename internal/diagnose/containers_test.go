@@ -34,6 +34,7 @@ sleep 1
 perl -e "$SCRIPT" -- $knows,tasks.web $unknown,tasks.web $silent,tasks.web $$,tasks.web 999999999,tasks.web`
 
 func TestContainersScript(t *testing.T) {
+	t.Parallel()
 	for _, tool := range []string{"perl", "unshare", "ip"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skip(tool + " is not installed")

@@ -96,6 +96,9 @@ type fakeHost struct {
 }
 
 func (h *fakeHost) Run(_ context.Context, c remote.Command) (remote.Result, error) {
+	if slices.Contains(c.Argv, "perl") { // not there: the tries end before they begin
+		return remote.Result{Argv: c.Argv, ExitCode: 127}, nil
+	}
 	script, err := io.ReadAll(c.Stdin)
 	if err != nil {
 		return remote.Result{}, err

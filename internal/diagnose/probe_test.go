@@ -175,6 +175,7 @@ func TestNodesThatCannotTry(t *testing.T) {
 
 // probe.pl itself, with two addresses in a network namespace of its own.
 func TestProbeScript(t *testing.T) {
+	t.Parallel()
 	for _, tool := range []string{"perl", "unshare", "ip", "iptables"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skip(err)
@@ -246,6 +247,7 @@ until grep -q ':0949 00000000:0000 0A' /proc/net/tcp; do sleep 0.1; done
 // probe.pl on two machines, each with a sandbox, in network namespaces: what
 // is said of large packets and of the overlay.
 func TestProbeScriptBetweenTwo(t *testing.T) {
+	t.Parallel()
 	for _, tool := range []string{"perl", "unshare", "nsenter", "ip", "mount"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skip(err)
