@@ -356,8 +356,12 @@ subnet_overlap_break() {
 	[ -n "$subnet" ] || fail "cannot tell the subnet to collide with"
 	docker network create -d overlay --subnet "$subnet" --label "labctl.fault=$id" "net-$id" >/dev/null ||
 		fail "this engine refuses a subnet that is taken"
+	# A task on this node shows whether the machines are reached.
+	scale="--replicas 2"
+	[ "$with" != machines ] || scale="--mode global"
+	# shellcheck disable=SC2086 # two words
 	docker service create --quiet --detach --no-resolve-image --name "web-$id" --label "labctl.fault=$id" --network "net-$id" \
-		--stop-grace-period 1s --replicas 2 "$image" tail -f /dev/null >/dev/null
+		--stop-grace-period 1s $scale "$image" tail -f /dev/null >/dev/null
 }
 subnet_overlap_mend() {
 	until_gone=$(($(now) + 120))

@@ -120,7 +120,7 @@ func Kinds() []Info {
 			Symptom: "tasks that need it fail there: No such image",
 			Undo:    "the image gets its name back",
 			Params:  []Param{{Name: "image", Default: "labctl/toolbox:latest", Help: "its name", check: imageName}}},
-		{Kind: SubnetOverlap, noNode: true, within: 3 * time.Minute,
+		{Kind: SubnetOverlap, noNode: true, within: 4 * time.Minute,
 			Does:    "a service is made in a new overlay network whose subnet is taken",
 			Symptom: "overlay: its tasks stay New, without a word; bridge: they are Rejected; machines: its containers do not reach the nodes",
 			Undo:    "the service and the networks, which carry the fault's id, are removed",

@@ -238,3 +238,19 @@ esac
 		t.Error("loss shows without a lost packet")
 	}
 }
+
+// The service that has the machines' addresses has a task on the node that is
+// asked for the symptom, however many nodes there are.
+func TestScriptSubnetOverlap(t *testing.T) {
+	for with, scale := range map[string]string{"machines": "--mode global", "bridge": "--replicas 2"} {
+		m := newMachine(t)
+		m.write("bin/docker", fakeProgram+`case "$*" in *"inspect --format"*) echo 172.17.0.0/16 ;; esac`+"\n", 0o755)
+		m.write("bin/ip", "#!/bin/sh\necho '192.168.33.0/24 dev eth1 proto kernel scope link src 192.168.33.11'\n", 0o755)
+		if out, err := m.inject("f1", "kind=subnet-overlap", "lab=192.168.33.11", "peers=192.168.33.12", "with="+with, "image=labctl/toolbox:latest", "seconds=0"); err != nil || out != "" {
+			t.Fatalf("%s: %v: %s", with, err, out)
+		}
+		if log := m.read("log"); !strings.Contains(log, "docker service create ") || !strings.Contains(log, " --stop-grace-period 1s "+scale+" labctl/toolbox:latest tail") {
+			t.Errorf("%s: the service has not %s:\n%s", with, scale, log)
+		}
+	}
+}
