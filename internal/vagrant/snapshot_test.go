@@ -27,6 +27,9 @@ type libvirt struct {
 	leases    string          // what domifaddr says
 }
 
+// listing asks for UUIDs and states of all VMs.
+const listing = "list --all --uuid --name; list --all"
+
 func (l *libvirt) Run(_ context.Context, c remote.Command) (remote.Result, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,10 +50,17 @@ func (l *libvirt) Run(_ context.Context, c remote.Command) (remote.Result, error
 		id = args[1]
 	}
 	switch args[0] {
-	case "list":
-		for id := range l.state {
-			res.Stdout += id + "\n"
+	case listing:
+		table := ""
+		for id, state := range l.state {
+			number := "-"
+			if state != "shut off" {
+				number = "7"
+			}
+			res.Stdout += id + " vm-" + id + "\n"
+			table += " " + number + "    vm-" + id + "    " + state + "\n"
 		}
+		res.Stdout += "\n" + table + "\n"
 	case "domstate":
 		res.Stdout = l.state[id] + "\n\n"
 	case "domifaddr":
@@ -135,9 +145,9 @@ func TestDomainStates(t *testing.T) {
 	if diff := cmp.Diff(map[string]State{"docker1": PowerOff, "docker2": NotCreated}, got); diff != "" {
 		t.Error(diff)
 	}
-	l.fails = "list --all --uuid"
+	l.fails = listing
 	_, err = c.Status(t.Context())
-	if want := "host: virsh -q -c qemu:///system list --all --uuid: exit code 1"; err == nil || err.Error() != want {
+	if want := "host: virsh -q -c qemu:///system " + listing + ": exit code 1"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
 }
@@ -206,7 +216,7 @@ func TestSnapshotOnTwoHypervisors(t *testing.T) {
 			t.Errorf("%s: one was asked for the other's VM: %v", verb, l.asked)
 		}
 	}
-	if !l.asked["qemu:///system list --all"] || !l.asked["qemu+ssh://two/system list --all"] {
+	if !l.asked["qemu:///system "+listing+" "] || !l.asked["qemu+ssh://two/system "+listing+" "] {
 		t.Errorf("not both were asked for their VMs: %v", l.asked)
 	}
 }

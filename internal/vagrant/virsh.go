@@ -89,7 +89,7 @@ func (c *Client) domainStates(ctx context.Context) (map[string]State, error) {
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
-	known := map[string]string{} // by hypervisor
+	known := map[string]map[string]State{} // by hypervisor
 	out := map[string]State{}
 	for _, file := range ids {
 		node := filepath.Base(filepath.Dir(filepath.Dir(file)))
@@ -99,24 +99,37 @@ func (c *Client) domainStates(ctx context.Context) (map[string]State, error) {
 		}
 		list, asked := known[c.uri(node)]
 		if !asked {
-			if list, err = c.within(ctx, virshTimeout, "host", c.uri(node), "list", "--all", "--uuid"); err != nil {
+			if list, err = c.hypervisorStates(ctx, c.uri(node)); err != nil {
 				return nil, err
 			}
 			known[c.uri(node)] = list
 		}
-		if id == "" || !strings.Contains("\n"+list+"\n", "\n"+id+"\n") {
+		if out[node] = list[id]; out[node] == "" {
 			out[node] = NotCreated
-			continue
 		}
-		word, err := c.virsh(ctx, node, "domstate", id)
-		if err != nil {
-			return nil, err
-		}
-		switch word {
-		case "shut off":
-			out[node] = PowerOff
-		default:
-			out[node] = State(word) // "running", "paused", "crashed", …
+	}
+	return out, nil
+}
+
+// hypervisorStates returns the states of all VMs of a hypervisor, by UUID. One
+// virsh asks both questions: to start it takes longer than to answer.
+func (c *Client) hypervisorStates(ctx context.Context, uri string) (map[string]State, error) {
+	text, err := c.within(ctx, virshTimeout, "host", uri, "list --all --uuid --name; list --all")
+	if err != nil {
+		return nil, err
+	}
+	ids := map[string]string{} // by name
+	out := map[string]State{}
+	for line := range strings.Lines(text) {
+		switch f := strings.Fields(line); {
+		case len(f) == 2: // UUID, name
+			ids[f[1]] = f[0]
+		case len(f) > 2 && ids[f[1]] != "": // number or "-", name, state
+			state := State(strings.Join(f[2:], " ")) // "running", "paused", "crashed", …
+			if state == "shut off" {
+				state = PowerOff
+			}
+			out[ids[f[1]]] = state
 		}
 	}
 	return out, nil
