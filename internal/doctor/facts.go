@@ -43,11 +43,14 @@ type Facts struct {
 	OtherLab    *OtherLab
 	Environment map[string]string // the proxy variables that are set
 
-	Leftovers []string // VMs and volumes with this lab's mark that Vagrant does not know
-	State     StateFolder
-	Now       time.Time
-	Missing   []string  // programs that scenarios run on this host, and that are not there
-	Machines  []Machine // of the provider existing, if they were looked at
+	Leftovers []string // libvirt's VMs and volumes with this lab's mark that Vagrant does not know
+	// VirtualBoxLeftovers are such VMs of VirtualBox's, which labctl does not
+	// remove.
+	VirtualBoxLeftovers []string
+	State               StateFolder
+	Now                 time.Time
+	Missing             []string  // programs that scenarios run on this host, and that are not there
+	Machines            []Machine // of the provider existing, if they were looked at
 
 	Missed []Missed
 }

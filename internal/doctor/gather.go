@@ -192,7 +192,7 @@ func probesOf(o *Options) []probe {
 		}
 	}
 	if o.may(config.VirtualBox) {
-		list = append(list, probe{"networks.conf", askNetworksConf}, probe{"virtualbox", askVirtualBox})
+		list = append(list, probe{"networks.conf", askNetworksConf}, probe{"virtualbox", askVirtualBox}, probe{"leftovers", askLeftoversVirtualBox})
 		if !o.Stands {
 			list = append(list, probe{"other labs", askOtherVirtualBox})
 		}

@@ -302,3 +302,30 @@ func askLeftovers(ctx context.Context, o *Options) (func(*Facts), error) {
 	}
 	return func(f *Facts) { f.Leftovers = out }, nil
 }
+
+// askLeftoversVirtualBox looks for VMs of the lab that Vagrant does not know.
+func askLeftoversVirtualBox(ctx context.Context, o *Options) (func(*Facts), error) {
+	list, err := o.Host.Run(ctx, remote.Command{Argv: []string{"VBoxManage", "list", "vms"}})
+	if err != nil || list.ExitCode != 0 {
+		return nil, nil // askVirtualBox tells
+	}
+	var out []string
+	for _, n := range o.Lab.Nodes {
+		name := o.Lab.Name + "-" + n.Name
+		if slices.Contains(o.Known, n.Name) || !strings.Contains(list.Stdout, `"`+name+`"`) {
+			continue
+		}
+		info, err := o.Host.Run(ctx, remote.Command{Argv: []string{"VBoxManage", "showvminfo", name}})
+		if err != nil {
+			return nil, err
+		}
+		if strings.Contains(info.Stdout, o.Mark+", node ") {
+			out = append(out, name)
+		}
+	}
+	return func(f *Facts) {
+		if len(out) > 0 { // libvirt may have been asked, too
+			f.VirtualBoxLeftovers = out
+		}
+	}, nil
+}

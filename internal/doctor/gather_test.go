@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -295,6 +296,23 @@ func TestOtherVirtualBox(t *testing.T) {
 	}
 	if name, _ := hostOnly("Name: vboxnet0\nIPAddress: nonsense\nNetworkMask: 255.0.255.0\n", subnet); name != "" {
 		t.Error(name)
+	}
+}
+
+// TestVirtualBoxLeftovers: only what has this lab's mark, whatever its name.
+func TestVirtualBoxLeftovers(t *testing.T) {
+	o, _ := options(t, config.VirtualBox, map[string]string{
+		"VBoxManage list vms":               "\"mine\" {1}\n\"lab-docker1\" {2}\n\"lab-docker2\" {3}\n",
+		"VBoxManage showvminfo lab-docker1": "Name:    lab-docker1\n\nDescription:\nlabctl lab lab 0123abcd, node docker1\n",
+		"VBoxManage showvminfo lab-docker2": "Name:    lab-docker2\n\nDescription:\nlabctl lab lab 99999999, node docker2\n",
+	})
+	o.Quick = true
+	if f := Gather(t.Context(), o); !slices.Equal(f.VirtualBoxLeftovers, []string{"lab-docker1"}) {
+		t.Errorf("%q, missed %+v", f.VirtualBoxLeftovers, f.Missed)
+	}
+	o.Known = []string{"docker1", "docker2"}
+	if f := Gather(t.Context(), o); f.VirtualBoxLeftovers != nil {
+		t.Errorf("%q", f.VirtualBoxLeftovers)
 	}
 }
 

@@ -191,6 +191,9 @@ func TestJudge(t *testing.T) {
 		{"proxy that spares the lab", "", func(f *Facts) {
 			f.Environment = map[string]string{"http_proxy": "http://p", "no_proxy": "localhost, 192.168.33.0/24"}
 		}, nil},
+		{"leftovers in VirtualBox", "", func(f *Facts) { f.VirtualBoxLeftovers = []string{"lab-docker1", "lab-docker2"} },
+			[]string{"problem leftovers: these VMs have this lab's mark, but Vagrant does not know them and cannot make others of their name: lab-docker1, lab-docker2; was .labctl/.vagrant deleted? power them off, then VBoxManage unregistervm lab-docker1 --delete; VBoxManage unregistervm lab-docker2 --delete"}},
+		{"leftovers, of the other provider", config.Libvirt, func(f *Facts) { f.VirtualBoxLeftovers = []string{"lab-docker1"} }, nil},
 		{"leftovers", config.Libvirt, func(f *Facts) { f.Leftovers = []string{"VM lab_docker1", "volume lab_docker2.img"} },
 			[]string{"warning leftovers: this lab's mark is on what Vagrant does not know: VM lab_docker1, volume lab_docker2.img; `labctl create --force` removes them and makes these VMs anew, `labctl destroy` takes them all down"}},
 		{"open to others", "", func(f *Facts) { f.State.Mode = 0o755 },

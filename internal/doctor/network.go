@@ -164,6 +164,14 @@ func spares(list string, a netip.Addr) bool {
 }
 
 func judgeLeftovers(f *Facts) []Finding {
+	if f.Provider == config.VirtualBox && len(f.VirtualBoxLeftovers) > 0 {
+		var remove []string
+		for _, name := range f.VirtualBoxLeftovers {
+			remove = append(remove, "VBoxManage unregistervm "+name+" --delete")
+		}
+		return []Finding{found("leftovers", Problem, "was .labctl/.vagrant deleted? power them off, then "+strings.Join(remove, "; "),
+			"these VMs have this lab's mark, but Vagrant does not know them and cannot make others of their name: %s", strings.Join(f.VirtualBoxLeftovers, ", "))}
+	}
 	if len(f.Leftovers) == 0 {
 		return nil
 	}
