@@ -145,6 +145,18 @@ func TestOneCause(t *testing.T) {
 			sys(f).CPU.Stopped = []Process{{Name: "dockerd", PIDs: []int{400}}}
 			stopped(f, Unit{Name: "docker", Active: "active", Load: "loaded"})
 		}, "error engine-frozen docker2 -", "stopped by a signal", "labctl exec docker2 -- sudo kill -CONT 400", true},
+		{"no containerd, and the engine answers", func(f *Facts) {
+			sys(f).Units[2] = Unit{Name: "containerd", Active: "inactive", Sub: "dead", Load: "loaded"}
+			f.Swarm.Tasks[0].State, f.Swarm.Tasks[0].Err = "rejected", "connection error: containerd.sock: no such file"
+		}, "error containerd-stopped docker2 -", "containerd is stopped on docker2", "labctl exec docker2 -- sh -c 'sudo systemctl start containerd && sudo systemctl restart docker'", true},
+		{"no containerd, and the engine is silent", func(f *Facts) {
+			sys(f).Units[2] = Unit{Name: "containerd", Active: "failed", Load: "loaded"}
+			stopped(f, Unit{Name: "docker", Active: "active", Load: "loaded"})
+		}, "error containerd-stopped docker2 -", "containerd is stopped on docker2", "labctl exec docker2 -- sh -c 'sudo systemctl start containerd && sudo systemctl restart docker'", true},
+		{"neither containerd nor the engine", func(f *Facts) {
+			sys(f).Units[2] = Unit{Name: "containerd", Active: "inactive", Load: "loaded"}
+			stopped(f, Unit{Name: "docker", Active: "inactive", Load: "loaded"})
+		}, "error engine-stopped docker2 -", "containerd and Docker are stopped on docker2", "labctl exec docker2 -- sudo systemctl start containerd docker", true},
 		{"a full disk, and the engine failed of it", func(f *Facts) {
 			sys(f).Disks[0].Free = 10
 			stopped(f, Unit{Name: "docker", Active: "failed", Load: "loaded"})

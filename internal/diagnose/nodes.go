@@ -107,7 +107,7 @@ func (j *judge) lostQuorum(groups []Finding) *Finding {
 func (j *judge) silent(n Node) (f Finding, ok bool) {
 	f = Finding{Severity: Error, Nodes: []string{n.Name}}
 	hurt := j.hurt[n.Name]
-	if n.Unreachable != "" || n.DockerError != "" {
+	if n.Unreachable != "" || n.DockerError != "" || n.lacksContainerd() {
 		j.hurt[n.Name] = true
 	}
 	switch {
@@ -126,7 +126,7 @@ func (j *judge) silent(n Node) (f Finding, ok bool) {
 		}
 		f.Evidence = []string{n.Name + ": " + oneLine(n.Unreachable)}
 		f.Remedy = "labctl status\nlabctl create"
-	case n.DockerError == "":
+	case n.DockerError == "" && !n.lacksContainerd():
 		return f, false
 	case hurt:
 		return f, false // a full disk, say, is the cause
@@ -136,10 +136,25 @@ func (j *judge) silent(n Node) (f Finding, ok bool) {
 	return f, true
 }
 
-// engine says why an engine does not answer.
+// lacksContainerd tells an engine whose containerd is gone. It goes on to
+// answer most questions.
+func (n Node) lacksContainerd() bool {
+	if n.System == nil {
+		return false
+	}
+	c := n.System.unit("containerd")
+	return c.Load == "loaded" && (c.Active == "inactive" || c.Active == "failed")
+}
+
+// engine says why an engine does not answer, or runs nothing.
 func (j *judge) engine(n Node, f *Finding) {
 	f.Evidence = []string{n.Name + ": " + oneLine(n.DockerError)}
 	f.Symptom = "Docker on NODES does not answer"
+	if n.DockerError == "" {
+		c := n.System.unit("containerd")
+		f.Symptom = "no container starts on NODES, though Docker answers"
+		f.Evidence = []string{fmt.Sprintf("%s: containerd.service is %s (%s)", n.Name, c.Active, c.Sub)}
+	}
 	s := n.System
 	if s == nil {
 		s = &System{}
