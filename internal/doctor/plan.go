@@ -75,6 +75,11 @@ func PlanOf(f Facts, scenarios []ScenarioSubnet) Plan {
 		p.Rows = append(p.Rows, Row{Network: n, What: fmt.Sprintf(format, args...), kind: k})
 	}
 	add(subnetRow, l.Subnet, "the lab's subnet")
+	for _, own := range l.Subnets() {
+		if own != l.Subnet {
+			add(subnetRow, own, "a subnet of nodes on another bridge")
+		}
+	}
 	for _, n := range l.Nodes {
 		add(nodeRow, netip.PrefixFrom(n.IP, n.IP.BitLen()), "%s, %s", n.Name, n.Role)
 	}

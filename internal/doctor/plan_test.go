@@ -41,6 +41,21 @@ warning: scenario lb, parameter subnet: 172.100.0.0/24 overlaps 172.100.0.0/16, 
 	}
 }
 
+// A scenario must keep out of every subnet of the nodes.
+func TestPlanSubnets(t *testing.T) {
+	at := netip.MustParsePrefix
+	f := good(config.Libvirt)
+	f.Lab.Nodes[1].Place = config.Place{Bridge: "br0", Subnet: at("192.168.34.0/24")}
+	p := PlanOf(f, []ScenarioSubnet{{"lb", "subnet", at("192.168.34.0/24")}})
+	if len(p.Rows) < 2 || p.Rows[1].Network != at("192.168.34.0/24") || p.Rows[1].What != "a subnet of nodes on another bridge" {
+		t.Errorf("rows %v", p.Rows)
+	}
+	const want = "scenario lb, parameter subnet: 192.168.34.0/24 overlaps 192.168.34.0/24, a subnet of nodes on another bridge"
+	if len(p.Conflicts) != 1 || !strings.HasPrefix(p.Conflicts[0].Text, want) {
+		t.Errorf("conflicts %v", p.Conflicts)
+	}
+}
+
 func TestPlanConflicts(t *testing.T) {
 	at := netip.MustParsePrefix
 	for _, tt := range []struct {

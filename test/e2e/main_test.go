@@ -13,11 +13,13 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"labctl/internal/cli"
 	"labctl/internal/ui"
 )
 
@@ -28,7 +30,12 @@ var binary string
 // and none but destroy is begun any more.
 var suite = context.Background()
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == "engine" && os.Args[2] == "serve" { // see hypervisor
+		os.Exit(cli.Run(context.Background(), os.Args, cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	if os.Getenv("LABCTL_E2E") == "" {
@@ -73,11 +80,12 @@ func needVMs(t *testing.T) {
 type lab struct {
 	t   *testing.T
 	dir string
+	in  []string // the command that runs another one in other namespaces; nil: here
 }
 
-func newLab(t *testing.T, toml string) *lab {
+func newLab(t *testing.T, toml string, in ...string) *lab {
 	t.Helper()
-	l := &lab{t: t, dir: t.TempDir()}
+	l := &lab{t: t, dir: t.TempDir(), in: in}
 	l.write("lab.toml", toml)
 	t.Cleanup(func() {
 		// Whatever happened: no VM is left behind.
@@ -169,7 +177,11 @@ func (l *lab) until(signal syscall.Signal, within time.Duration, until event, ar
 	}
 	ctx, cancel := context.WithTimeout(parent, within)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, append([]string{"--progress", "json"}, args...)...)
+	argv := slices.Concat(l.in, []string{binary, "--progress", "json"}, args)
+	if l.in != nil { // there the folder must be entered anew
+		argv = slices.Concat(l.in, []string{"sh", "-c", `cd "$0" && exec "$@"`, l.dir}, argv[len(l.in):])
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = l.dir
 	cmd.Env = append(os.Environ(), "LANG=C.UTF-8")
 	// labctl leaves in order when interrupted; a kill is the last resort.

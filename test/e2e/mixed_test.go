@@ -1,18 +1,20 @@
 package e2e
 
 import (
-	"encoding/json"
+	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"labctl/internal/ui"
+	private "labctl/internal/engine"
 )
 
 // rightSide makes an sshd in the right hypervisor's namespace that lets the
@@ -80,36 +82,68 @@ END
 mount --bind ssh_config /etc/ssh/ssh_config
 `
 
-// hypervisor starts an embedded engine for nothing but its libvirtd, in a
-// network namespace of its own that ends with the test.
-func hypervisor(t *testing.T) *lab {
-	t.Helper()
-	l := newLab(t, "provider = \"embedded\"\n")
-	l.run(createWithin, func(e ui.Event) bool { return e.Step == "engine" && e.State == ui.Done }, "create")
-	if !l.engine().Running {
-		t.Fatal("the engine does not run")
-	}
-	return l
+// hypervisor is a private libvirtd in namespaces of its own, as the embedded
+// engine has it, and a folder.
+type hypervisor struct {
+	t      *testing.T
+	dir    string
+	status private.Status
 }
 
-// inside runs a script in the namespaces of a hypervisor.
-func (l *lab) inside(script string, args ...string) string {
-	l.t.Helper()
-	l.write("script.sh", script)
-	return l.ok(shortWithin, append([]string{"engine", "shell", "--", "sh", "script.sh"}, args...)...).out
+// newHypervisor starts one. It ends with the test, and all that is in it.
+func newHypervisor(t *testing.T) *hypervisor {
+	t.Helper()
+	h := &hypervisor{t: t, dir: t.TempDir()}
+	e := private.Embedded{Dir: filepath.Join(h.dir, "engine")}
+	t.Cleanup(func() {
+		if err := e.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if left := processesIn(h.status.NetNS); left != nil {
+			t.Errorf("left in the namespace: %q", left)
+		}
+	})
+	_, err := e.Start(t.Context())
+	if err == nil {
+		h.status, err = e.Status()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// in is the command that runs another one there.
+func (h *hypervisor) in() []string {
+	return []string{"nsenter", "-t", fmt.Sprint(h.status.PID), "-m", "-n", "--"}
+}
+
+// script runs one there, in the folder.
+func (h *hypervisor) script(text string, args ...string) string {
+	h.t.Helper()
+	argv := slices.Concat(h.in(), []string{"sh", "-c", "cd " + h.dir + "\n" + text, "sh"}, args)
+	ctx, cancel := context.WithTimeout(context.Background(), shortWithin)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		h.t.Fatalf("%s: %v\n%s", text, err, &said)
+	}
+	return string(out)
 }
 
 // mixed are two hypervisors in two network namespaces that are joined by a pair
 // of cards, and a lab over both, whose labctl runs on the left one.
 type mixed struct {
-	t           *testing.T
-	left, right *lab
-	config      string
+	*lab
+	left, right *hypervisor
 }
 
 // newMixed makes them; join lays out the networks and returns the right one's
 // address. settings are added to lab.toml, at whose end the right node stands.
-func newMixed(t *testing.T, join func(left, right *lab) string, settings string) *mixed {
+func newMixed(t *testing.T, join func(left, right *hypervisor) string, settings string) *mixed {
 	t.Helper()
 	needVMs(t)
 	if !all() {
@@ -122,27 +156,28 @@ func newMixed(t *testing.T, join func(left, right *lab) string, settings string)
 		}
 		sshd = "/usr/sbin/sshd"
 	}
+	host := newLab(t, "") // which makes box and bundle, for they need the internet
+	host.ok(createWithin, "bundle", "build")
+	name, path, _ := strings.Cut(strings.TrimSpace(host.ok(createWithin, "box", "build").out), "\t")
+
 	before := lookAtHost(t)
 	t.Cleanup(func() {
 		if now := lookAtHost(t); now != before {
-			t.Errorf("the host has changed: %s", cmp.Diff(before, now, cmp.AllowUnexported(host{})))
+			t.Errorf("the host has changed: %s", cmp.Diff(before, now, cmp.AllowUnexported(now)))
 		}
 	})
 	if err := os.Mkdir("/run/sshd", 0o755); err == nil { // where sshd shuts itself in
 		t.Cleanup(func() { _ = os.Remove("/run/sshd") })
 	}
-	m := &mixed{t: t, left: hypervisor(t), right: hypervisor(t)}
-	m.left.ok(createWithin, "bundle", "build")
-	name, path, _ := strings.Cut(strings.TrimSpace(m.left.ok(createWithin, "box", "build").out), "\t")
-	m.left.inside(pair, fmt.Sprint(m.right.engine().PID))
+	m := &mixed{left: newHypervisor(t), right: newHypervisor(t)}
+	m.left.script(pair, fmt.Sprint(m.right.status.PID))
 	address := join(m.left, m.right)
-	m.right.inside(rightSide, sshd, address)
-	m.left.inside(knowRight, m.right.dir, address)
-	if got := m.left.inside("ssh right 'readlink /proc/self/ns/net'"); strings.TrimSpace(got) != m.right.engine().NetNS {
-		t.Fatalf("ssh leads to %s, want %s", got, m.right.engine().NetNS)
+	m.right.script(rightSide, sshd, address)
+	m.left.script(knowRight, m.right.dir, address)
+	if got := m.left.script("ssh right readlink /proc/self/ns/net"); strings.TrimSpace(got) != m.right.status.NetNS {
+		t.Fatalf("ssh leads to %s, want %s", got, m.right.status.NetNS)
 	}
-	mkdir(t, filepath.Join(m.left.dir, "class"))
-	m.left.write("class/lab.toml", fmt.Sprintf(`name = "mixed"
+	m.lab = newLab(t, fmt.Sprintf(`name = "mixed"
 provider = "libvirt"
 [box]
 name = %q
@@ -152,14 +187,8 @@ bridge = "br-lab"
 [[nodes]]
 [[nodes]]
 uri = "qemu+ssh://root@right/system"
-%s`, name, "file://"+path, settings))
-	m.config = filepath.Join(m.left.dir, "class", "lab.toml")
+%s`, name, "file://"+path, settings), m.left.in()...)
 	return m
-}
-
-func (m *mixed) ok(within time.Duration, args ...string) result {
-	m.t.Helper()
-	return m.left.ok(within, append([]string{"engine", "shell", "--", binary, "--progress", "json", "--config", m.config}, args...)...)
 }
 
 // create makes the lab, and looks where its VMs are.
@@ -170,15 +199,11 @@ func (m *mixed) create(ip string) {
 	if want := "the system's libvirt and qemu+ssh://root@right/system answer; they run VMs with "; !strings.Contains(r.err, want) {
 		m.t.Errorf("no %q in\n%s", want, r.err)
 	}
-	domains := func(l *lab) string { return strings.TrimSpace(l.inside("virsh -q list --all --name")) }
+	domains := func(h *hypervisor) string { return strings.TrimSpace(h.script("virsh -q list --all --name")) }
 	if l, r := domains(m.left), domains(m.right); l != "mixed_docker1" || r != "mixed_docker2" {
 		m.t.Errorf("the left one runs %q, the right one %q", l, r)
 	}
-	var st status
-	if err := json.Unmarshal([]byte(m.ok(shortWithin, "status", "--json").out), &st); err != nil {
-		m.t.Fatal(err)
-	}
-	if !st.Ready || len(st.Nodes) != 2 || st.Nodes[1].IP != ip || st.Nodes[1].VM != "running" {
+	if st := m.status(); !st.Ready || len(st.Nodes) != 2 || st.Nodes[1].IP != ip || st.Nodes[1].VM != "running" {
 		m.t.Errorf("status %+v", st)
 	}
 }
@@ -196,9 +221,9 @@ func (m *mixed) scenario(name string) {
 func (m *mixed) destroy() {
 	m.t.Helper()
 	m.ok(2*shortWithin, "destroy", "--force")
-	for _, l := range []*lab{m.left, m.right} {
+	for _, h := range []*hypervisor{m.left, m.right} {
 		const remains = "virsh -q list --all --name; virsh -q net-list --all --name; virsh -q vol-list default | grep mixed_ || :"
-		if got := strings.TrimSpace(l.inside(remains)); got != "" {
+		if got := strings.TrimSpace(h.script(remains)); got != "" {
 			m.t.Errorf("destroy left on a hypervisor:\n%s", got)
 		}
 	}
@@ -206,9 +231,9 @@ func (m *mixed) destroy() {
 
 // TestMixed: the bridges of two hosts are one network.
 func TestMixed(t *testing.T) {
-	m := newMixed(t, func(left, right *lab) string {
-		left.inside(bridged, "to-right", "192.168.33.1/24")
-		right.inside(bridged, "to-left", "192.168.33.254/24")
+	m := newMixed(t, func(left, right *hypervisor) string {
+		left.script(bridged, "to-right", "192.168.33.1/24")
+		right.script(bridged, "to-left", "192.168.33.254/24")
 		return "192.168.33.254"
 	}, "")
 	m.create("192.168.33.12")
@@ -232,9 +257,9 @@ func TestMixed(t *testing.T) {
 
 // TestRouted: each host has a subnet of its own, and is the other's router.
 func TestRouted(t *testing.T) {
-	m := newMixed(t, func(left, right *lab) string {
-		left.inside(routed, "to-right", "10.99.0.1/30", "192.168.33.1/24", "192.168.34.0/24", "10.99.0.2")
-		right.inside(routed, "to-left", "10.99.0.2/30", "192.168.34.1/24", "192.168.33.0/24", "10.99.0.1")
+	m := newMixed(t, func(left, right *hypervisor) string {
+		left.script(routed, "to-right", "10.99.0.1/30", "192.168.33.1/24", "192.168.34.0/24", "10.99.0.2")
+		right.script(routed, "to-left", "10.99.0.2/30", "192.168.34.1/24", "192.168.33.0/24", "10.99.0.1")
 		return "10.99.0.2"
 	}, "subnet = \"192.168.34.0/24\"\n")
 	m.create("192.168.34.11")
