@@ -136,6 +136,22 @@ func (e *ProviderChangedError) Hint() string {
 // connectWithin is how long a node whose VM runs may take to answer SSH.
 const connectWithin = 3 * time.Minute
 
+// bootedWithin is that time for an emulated node after a boot: Vagrant takes a
+// VM for booted that runs, though it may be in the midst of the boot that a
+// killed create began.
+const bootedWithin = 10 * time.Minute
+
+// answerWithin is how long a node may take to answer SSH.
+func (e *Env) answerWithin() time.Duration {
+	switch {
+	case e.existing():
+		return existingWithin
+	case e.boot.ready != nil && e.Choice.Accel == config.AccelTCG:
+		return bootedWithin
+	}
+	return connectWithin
+}
+
 func (e *Env) dialOptions() remote.DialOptions {
 	return remote.DialOptions{KnownHosts: e.knownHosts(), Counter: &e.counts.ssh}
 }
@@ -181,7 +197,7 @@ func (e *Env) endpoint(ctx context.Context, n config.Node, say func(string)) (re
 			return remote.Endpoint{Name: n.Name, Role: string(n.Role), LabIP: n.IP, Host: addr, Port: 22, User: boxUser, KeyFile: e.keyFile()}, nil
 		}
 	}
-	deadline := time.Now().Add(connectWithin)
+	deadline := time.Now().Add(e.answerWithin())
 	for {
 		ep, err := e.Vagrant().Endpoint(ctx, n)
 		if err == nil {
@@ -204,11 +220,7 @@ func (e *Env) endpoint(ctx context.Context, n config.Node, say func(string)) (re
 }
 
 func (e *Env) dial(ctx context.Context, n config.Node, ep remote.Endpoint, say func(string)) (*remote.Conn, error) {
-	within := connectWithin
-	if e.existing() {
-		within = existingWithin
-	}
-	c, err := remote.DialWait(ctx, ep, e.dialOptions(), within, say)
+	c, err := remote.DialWait(ctx, ep, e.dialOptions(), e.answerWithin(), say)
 	if err != nil {
 		return nil, err
 	}

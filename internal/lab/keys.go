@@ -105,7 +105,7 @@ func (e *Env) authorize(ctx context.Context, n config.Node, ep remote.Endpoint, 
 	first := ep
 	first.KeyFile = wellKnownKeyFile()
 	say("replacing the box's well-known key by the lab's own")
-	c, err := remote.DialWait(ctx, first, e.dialOptions(), connectWithin, say)
+	c, err := remote.DialWait(ctx, first, e.dialOptions(), e.answerWithin(), say)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"labctl/internal/config"
 	"labctl/internal/engine"
@@ -54,6 +55,29 @@ func TestLend(t *testing.T) {
 	// The node's host key is pinned where every command looks for it.
 	if known, err := os.ReadFile(e.knownHosts()); !strings.HasPrefix(string(known), n.Name+" ") {
 		t.Errorf("known_hosts %q, %v", known, err)
+	}
+}
+
+// TestAnswerWithin gives an emulated node that boots more time than one that
+// is up.
+func TestAnswerWithin(t *testing.T) {
+	tcg, kvm := engine.Choice{Accel: config.AccelTCG}, engine.Choice{Accel: config.AccelKVM}
+	booted := map[string]chan struct{}{}
+	for _, tt := range []struct {
+		name  string
+		e     *Env
+		want  time.Duration
+		ready map[string]chan struct{}
+	}{
+		{name: "up", e: &Env{State: &State{}, Choice: tcg}, want: connectWithin},
+		{name: "booted", e: &Env{State: &State{}, Choice: tcg}, ready: booted, want: bootedWithin},
+		{name: "booted with KVM", e: &Env{State: &State{}, Choice: kvm}, ready: booted, want: connectWithin},
+		{name: "not ours", e: &Env{State: &State{}, Choice: engine.Choice{Provider: config.Existing}}, want: existingWithin},
+	} {
+		tt.e.boot.ready = tt.ready
+		if got := tt.e.answerWithin(); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
 	}
 }
 
