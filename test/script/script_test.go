@@ -3,7 +3,7 @@
 // Package script tests the labctl that a person types: whole commands, their
 // output to the letter, their exit codes and what they leave, in scripts under
 // testdata/script. labctl itself is the real one, as a process of its own;
-// Vagrant and VirtualBox are programs of this test binary, and the nodes are
+// Vagrant and VirtualBox are played by the program in the folder fake, and the nodes are
 // SSH servers in this process on which the real scripts of provision/ run, each
 // in a folder that stands for the node's "/".
 //
@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -31,13 +32,33 @@ import (
 var update = flag.Bool("update", false, "write the expected outputs of the scripts anew")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(withFakes{m}, map[string]func(){
 		"labctl": func() {
 			os.Exit(cli.Run(context.Background(), os.Args, cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 		},
-		"vagrant":    func() { os.Exit(fakeVagrant(os.Args[1:])) },
-		"VBoxManage": func() { os.Exit(fakeVBoxManage(os.Args[1:])) },
 	})
+}
+
+// withFakes runs the tests with the programs of the folder fake in PATH.
+type withFakes struct{ *testing.M }
+
+func (m withFakes) Run() int {
+	// Where testscript has put labctl, and what it removes in the end.
+	labctl, err := exec.LookPath("labctl")
+	if err == nil {
+		vagrant := filepath.Join(filepath.Dir(labctl), "vagrant")
+		var out []byte
+		if out, err = exec.Command("go", "build", "-o", vagrant, "./fake").CombinedOutput(); err != nil {
+			err = fmt.Errorf("build ./fake: %w\n%s", err, out)
+		} else {
+			err = os.Link(vagrant, filepath.Join(filepath.Dir(labctl), "VBoxManage"))
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.M.Run()
 }
 
 func TestScripts(t *testing.T) {

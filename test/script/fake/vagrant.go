@@ -1,6 +1,6 @@
 //go:build linux
 
-package script
+package main
 
 import (
 	"embed"
