@@ -250,8 +250,14 @@ func (c *commandConn) Read(p []byte) (int, error) {
 	return n, c.why(err)
 }
 
-// Write does likewise.
+// Write does likewise. What an ended command can no longer read is not taken:
+// for a moment the copying to it would.
 func (c *commandConn) Write(p []byte) (int, error) {
+	select {
+	case <-c.ended:
+		return 0, c.why(io.ErrClosedPipe)
+	default:
+	}
 	n, err := c.Conn.Write(p)
 	return n, c.why(err)
 }
