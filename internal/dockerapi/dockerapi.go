@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -32,7 +34,7 @@ type Dialer interface {
 // user must have been in the node's docker group when the SSH connection was
 // opened.
 func Open(d Dialer) (*client.Client, error) {
-	cli, err := client.New(client.WithHost("unix://"+Socket), client.WithDialContext(dialThrough(d)))
+	cli, err := client.New(client.WithHost("unix://"+Socket), client.WithDialContext(dialThrough(d)), client.WithHTTPResponseHook(noteVersion))
 	if err != nil {
 		return nil, fmt.Errorf("docker client: %w", err)
 	}
@@ -70,6 +72,33 @@ func dialThrough(d Dialer) func(ctx context.Context, network, addr string) (net.
 // API version.
 func Ping(ctx context.Context, cli *client.Client) (client.PingResult, error) {
 	return cli.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true})
+}
+
+// Version asks the engine for a sign of life, which also tells its version. The
+// question that is meant for it has the engine start runc and tini to ask them
+// too, which an emulated node takes longer for than for all the rest.
+func Version(ctx context.Context, cli *client.Client) (string, error) {
+	version := ""
+	if _, err := Ping(context.WithValue(ctx, wantVersion{}, &version), cli); err != nil || version != "" {
+		return version, err
+	}
+	v, err := cli.ServerVersion(ctx, client.ServerVersionOptions{})
+	return v.Version, err
+}
+
+// wantVersion is the key of a context under which noteVersion finds where to
+// note it.
+type wantVersion struct{}
+
+// noteVersion reads what every answer bears: "Server: Docker/20.10.24 (linux)".
+func noteVersion(r *http.Response) {
+	to, wanted := r.Request.Context().Value(wantVersion{}).(*string)
+	if !wanted {
+		return
+	}
+	if v, isDocker := strings.CutPrefix(r.Header.Get("Server"), "Docker/"); isDocker {
+		*to, _, _ = strings.Cut(v, " ")
+	}
 }
 
 // NotReadyError is Wait's deadline.

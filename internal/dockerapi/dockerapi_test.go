@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/moby/client"
+	"golang.org/x/crypto/ssh"
 
 	"labctl/internal/remote"
 	"labctl/internal/remote/sshtest"
@@ -31,6 +32,7 @@ type engine struct {
 	mu   sync.Mutex
 	got  []string
 	srv  *httptest.Server
+	sign string // of the program that answers
 }
 
 func startEngine(t *testing.T, sock string) *engine {
@@ -50,10 +52,17 @@ func startEngine(t *testing.T, sock string) *engine {
 func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
 	e.got = append(e.got, r.Method+" "+r.URL.Path)
+	if e.sign != "" {
+		w.Header().Set("Server", e.sign)
+	}
 	e.mu.Unlock()
 	w.Header().Set("Api-Version", "1.41")
 	w.Header().Set("Content-Type", "application/json")
-	if filepath.Base(r.URL.Path) == "info" {
+	switch filepath.Base(r.URL.Path) {
+	case "version":
+		_ = json.NewEncoder(w).Encode(map[string]string{"Version": "4.3.1"})
+		return
+	case "info":
 		_ = json.NewEncoder(w).Encode(map[string]string{"ServerVersion": "20.10.24"})
 		return
 	}
@@ -109,6 +118,34 @@ func TestThroughSSH(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"unix /var/run/docker.sock"}, d.asked); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// The sign of life is enough, where it is Docker that gives it.
+func TestVersion(t *testing.T) {
+	for _, tt := range []struct {
+		sign, want string
+		asked      []string
+	}{
+		{"Docker/20.10.24+dfsg1 (linux)", "20.10.24+dfsg1", []string{"HEAD /_ping"}},
+		{"Docker/28.3.0", "28.3.0", []string{"HEAD /_ping"}},
+		{"Libpod/4.3.1 (linux)", "4.3.1", []string{"HEAD /_ping", "GET /v1.41/version"}},
+		{"", "4.3.1", []string{"HEAD /_ping", "GET /v1.41/version"}},
+	} {
+		e := startEngine(t, filepath.Join(t.TempDir(), "s"))
+		e.sign = tt.sign
+		_, cli := open(t, e.sock)
+		if v, err := Version(t.Context(), cli); v != tt.want || err != nil {
+			t.Errorf("%q: %q, %v, want %q", tt.sign, v, err, tt.want)
+		}
+		if diff := cmp.Diff(tt.asked, e.got); diff != "" {
+			t.Errorf("%q: %s", tt.sign, diff)
+		}
+	}
+	_, cli := open(t, filepath.Join(t.TempDir(), "nobody"))
+	var refused *ssh.OpenChannelError
+	if v, err := Version(t.Context(), cli); v != "" || !errors.As(err, &refused) {
+		t.Errorf("of no engine: %q, %v", v, err)
 	}
 }
 

@@ -172,6 +172,11 @@ func (e *Env) Connect(ctx context.Context, n config.Node, say func(string)) (*re
 	if c := e.redial(ctx, n); c != nil {
 		return c, nil
 	}
+	return e.connectAnew(ctx, n, say)
+}
+
+// connectAnew asks how the node is reached now.
+func (e *Env) connectAnew(ctx context.Context, n config.Node, say func(string)) (*remote.Conn, error) {
 	ep, err := e.endpoint(ctx, n, say)
 	if err != nil {
 		return nil, err

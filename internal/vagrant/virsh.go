@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -89,22 +91,29 @@ func (c *Client) domainStates(ctx context.Context) (map[string]State, error) {
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
-	known := map[string]map[string]State{} // by hypervisor
-	out := map[string]State{}
+	nodes, uris := map[string]string{}, map[string]bool{} // UUIDs by node, hypervisors
 	for _, file := range ids {
 		node := filepath.Base(filepath.Dir(filepath.Dir(file)))
-		id, err := c.domain(node)
-		if err != nil {
+		if nodes[node], err = c.domain(node); err != nil {
 			return nil, err
 		}
-		list, asked := known[c.uri(node)]
-		if !asked {
-			if list, err = c.hypervisorStates(ctx, c.uri(node)); err != nil {
-				return nil, err
-			}
-			known[c.uri(node)] = list
-		}
-		if out[node] = list[id]; out[node] == "" {
+		uris[c.uri(node)] = true
+	}
+	var mu sync.Mutex
+	known := map[string]map[string]State{} // by hypervisor
+	err = each(slices.Sorted(maps.Keys(uris)), func(uri string) error {
+		list, err := c.hypervisorStates(ctx, uri)
+		mu.Lock()
+		defer mu.Unlock()
+		known[uri] = list
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]State{}
+	for node, id := range nodes {
+		if out[node] = known[c.uri(node)][id]; out[node] == "" {
 			out[node] = NotCreated
 		}
 	}
@@ -163,11 +172,12 @@ func (c *Client) Address(ctx context.Context, node string) (string, error) {
 	return "", fmt.Errorf("%s: libvirt has given it no address yet", node)
 }
 
-// each runs f for every node, side by side, and joins what went wrong.
-func each(nodes []string, f func(node string) error) error {
-	errs := make([]error, len(nodes))
+// each runs f for every name, of a node for example, side by side, and joins
+// what went wrong.
+func each(names []string, f func(name string) error) error {
+	errs := make([]error, len(names))
 	var wg sync.WaitGroup
-	for i, n := range nodes {
+	for i, n := range names {
 		wg.Go(func() {
 			errs[i] = f(n)
 		})

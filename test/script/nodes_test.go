@@ -99,6 +99,8 @@ type fakeEngine struct {
 	name string
 	file string // in which the node's docker command finds its part in the swarm
 	info swarm.Info
+	// before is called with each question, "GET /nodes", if it is set.
+	before func(question string)
 }
 
 func (w *world) serve(t testing.TB, name, sock string) string {
@@ -120,12 +122,19 @@ var lists = []string{"/services", "/configs", "/secrets", "/containers/json", "/
 
 func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
+	path := apiVersion.ReplaceAllString(r.URL.Path, "")
+	e.w.mu.Lock()
+	before := e.before
+	e.w.mu.Unlock()
+	if before != nil {
+		before(r.Method + " " + path)
+	}
 	e.w.mu.Lock()
 	defer e.w.mu.Unlock()
 	w.Header().Set("Api-Version", "1.41")
+	w.Header().Set("Server", "Docker/20.10.24+dfsg1 (linux)")
 	w.Header().Set("Content-Type", "application/json")
 	reply := func(v any) { _ = json.NewEncoder(w).Encode(v) }
-	path := apiVersion.ReplaceAllString(r.URL.Path, "")
 	if _, err := os.Stat(filepath.Join(filepath.Dir(e.file), "empty")); err == nil && slices.Contains(lists, path) {
 		// Nothing lives here, for scripts that want an engine to be cleaned.
 		_, _ = io.WriteString(w, map[bool]string{true: "{}", false: "[]"}[path == "/volumes"])

@@ -49,7 +49,7 @@ func TestScale(t *testing.T) {
 	// What else runs on the machine makes the same work take longer, never
 	// shorter: the best of three tries counts.
 	for try := 1; ; try++ {
-		dir := newScaled(t, nodes)
+		dir, _ := newScaled(t, nodes)
 		over := ""
 		for _, command := range []string{"create", "create", "status"} {
 			r := runScaled(t, dir, command)
@@ -77,7 +77,7 @@ func TestScaleSmall(t *testing.T) {
 		t.Skip("its cost is measured without the race detector")
 	}
 	for _, nodes := range []int{2, 20, 50} {
-		dir := newScaled(t, nodes)
+		dir, _ := newScaled(t, nodes)
 		for _, command := range []string{"create", "status"} {
 			r := runScaled(t, dir, command)
 			t.Logf("labctl %s, %d nodes: %v of CPU, %d MB, %v", command, nodes, r.cpu, r.memory>>20, r.took.Round(time.Millisecond))
@@ -88,9 +88,9 @@ func TestScaleSmall(t *testing.T) {
 // manyNodes is a lab.toml of so many nodes, named and addressed by labctl.
 func manyNodes(n int) []byte { return []byte(strings.Repeat("[[nodes]]\n", n)) }
 
-// newScaled makes the folder of a lab, its nodes, and a Vagrant that answers
-// in no time.
-func newScaled(t *testing.T, nodes int) string {
+// newScaled makes the folder of a lab, its nodes with their engines, and a
+// Vagrant that answers in no time.
+func newScaled(t *testing.T, nodes int) (string, *world) {
 	t.Helper()
 	dir := memoryDir(t)
 	for _, sub := range []string{"bin", "ssh", "home"} {
@@ -118,7 +118,7 @@ func newScaled(t *testing.T, nodes int) string {
 		must(t, os.WriteFile(filepath.Join(dir, "ssh", n.name), []byte(config), 0o644))
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "nodes"), []byte(strings.Join(names, "\n")+"\n"), 0o644))
-	return dir
+	return dir, w
 }
 
 // memoryDir is a folder in memory, if there is one: what a busy disk costs is
