@@ -242,6 +242,9 @@ start() {
 		progress "restarting dockerd with its new settings"
 		systemctl daemon-reload
 		systemctl restart docker || :
+	elif [ "$was_active" = 1 ] && ! systemctl is-active --quiet docker; then
+		progress "waiting for dockerd, which starts with the node"
+		systemctl start docker || :
 	elif ! systemctl is-active --quiet docker; then
 		progress "starting dockerd"
 		systemctl daemon-reload
@@ -267,8 +270,11 @@ start() {
 }
 
 command -v systemctl >/dev/null || fail "the node has no systemd, which starts Docker"
+# In a box with Docker in it dockerd starts with the node, and may be at it.
 was_active=0
-! systemctl is-active --quiet docker 2>/dev/null || was_active=1
+case $(systemctl is-active docker 2>/dev/null || :) in
+active | activating | reloading) was_active=1 ;;
+esac
 [ -n "$THEIRS" ] || configure
 if [ -n "$THEIRS" ]; then
 	restart=0

@@ -16,11 +16,41 @@ import (
 // as the plain box is. As with Build, that needs root, builds wait for one
 // another, and nothing is left of one that was interrupted.
 func Bake(ctx context.Context, o BakeOptions) (Box, error) {
-	b := builder{Options: o.Options, euid: os.Geteuid(), osRelease: apt.OSRelease, lookup: lookup}
-	return b.bake(ctx, o)
+	return newMaker(o.Options).bake(ctx, o)
+}
+
+// Install returns the plain box with the packages from the cache, or makes it,
+// as Bake does.
+func Install(ctx context.Context, o InstallOptions) (Box, error) {
+	return newMaker(o.Options).install(ctx, o)
+}
+
+func newMaker(o Options) builder {
+	return builder{Options: o, euid: os.Geteuid(), osRelease: apt.OSRelease, lookup: lookup}
 }
 
 func (b builder) bake(ctx context.Context, o BakeOptions) (Box, error) {
+	return b.from(ctx, baked, o.Contents, "bake/bake.sh", func(work string, _ Box) error {
+		b.Progress("copy the node's disk")
+		return o.Disk(ctx, filepath.Join(work, "node.raw"))
+	})
+}
+
+func (b builder) install(ctx context.Context, o InstallOptions) (Box, error) {
+	return b.from(ctx, installed, o.Contents, "bake/install.sh", func(work string, plain Box) error {
+		// Programs of the box run in it, each as its own user.
+		errs := []error{os.Chmod(work, 0o755), os.Symlink(plain.Path, filepath.Join(work, "plain.box")), os.Symlink(o.Packages, filepath.Join(work, "debs")), os.Mkdir(filepath.Join(work, "files"), 0o755)}
+		for name, text := range o.Files {
+			file := filepath.Join(work, "files", filepath.FromSlash(name))
+			errs = append(errs, os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o644))
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// from makes a box by a script, for which begin puts into the work folder what
+// it needs beside the recipe.
+func (b builder) from(ctx context.Context, k kind, contents, script string, begin func(work string, plain Box) error) (Box, error) {
 	if b.Progress == nil {
 		b.Progress = func(string) {}
 	}
@@ -52,14 +82,14 @@ func (b builder) bake(ctx context.Context, o BakeOptions) (Box, error) {
 		return Box{}, fmt.Errorf("box: %w", err)
 	}
 	defer unlock()
-	prefix, ok, err := t.bakedPrefix(dir, o.Contents)
+	prefix, plain, ok, err := t.madePrefix(dir, k, contents)
 	if err == nil && !ok {
-		err = errors.New("box: the plain box from which the node was made is not in the cache any more: `labctl box build`, then a new lab")
+		err = errors.New("box: the plain box from which it is to be made is not in the cache any more: `labctl box build`, then a new lab")
 	}
 	if err != nil {
 		return Box{}, err
 	}
-	old, found, err := findFile(dir, prefix, t.bakedBox)
+	old, found, err := findFile(dir, prefix, t.madeBox)
 	if err != nil || found && !b.Force {
 		return old, err
 	}
@@ -67,14 +97,13 @@ func (b builder) bake(ctx context.Context, o BakeOptions) (Box, error) {
 		if err := unpackAll(work); err != nil {
 			return Box{}, err
 		}
-		b.Progress("copy the node's disk")
-		if err := o.Disk(ctx, filepath.Join(work, "node.raw")); err != nil {
+		if err := begin(work, plain); err != nil {
 			return Box{}, err
 		}
-		if err := b.run(ctx, work, log, "bake/bake.sh"); err != nil {
+		if err := b.run(ctx, work, log, script); err != nil {
 			return Box{}, err
 		}
-		return store(filepath.Join(work, "box.box"), dir, prefix, t.bakedBox)
+		return store(filepath.Join(work, "box.box"), dir, prefix, t.madeBox)
 	})
 	if err == nil && found && old.Path != box.Path {
 		err = os.Remove(old.Path)

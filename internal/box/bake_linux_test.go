@@ -39,7 +39,7 @@ func TestFindBaked(t *testing.T) {
 	if b, ok := find("docker"); ok {
 		t.Errorf("without a baked box: %+v", b)
 	}
-	prefix, ok, err := tg.bakedPrefix(dir, "docker")
+	prefix, _, ok, err := tg.madePrefix(dir, baked, "docker")
 	if err != nil || !ok {
 		t.Fatal(ok, err)
 	}
@@ -264,7 +264,7 @@ func TestBakingIsApart(t *testing.T) {
 		}
 	}
 	sort.Strings(names)
-	if diff := cmp.Diff([]string{"bake.sh", "clean.sh"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"bake.sh", "clean.sh", "install.sh"}, names); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -150,7 +150,7 @@ func TestBakeFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := b.bake(t.Context(), BakeOptions{Contents: "docker"})
-		if want := "box: the plain box from which the node was made is not in the cache any more: `labctl box build`, then a new lab"; err == nil || err.Error() != want {
+		if want := "box: the plain box from which it is to be made is not in the cache any more: `labctl box build`, then a new lab"; err == nil || err.Error() != want {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	})
@@ -161,4 +161,59 @@ func TestBakeFails(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
+}
+
+func TestInstall(t *testing.T) {
+	debs, runs := t.TempDir(), 0
+	var plain string
+	b, progress := newBakery(t, bakery(func(c remote.Command) (remote.Result, error) {
+		runs++
+		work := c.Argv[len(c.Argv)-2]
+		want := []string{
+			"unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
+			"sh", "-eu", work + "/bake/install.sh", work, "8",
+		}
+		if diff := cmp.Diff(want, c.Argv); diff != "" {
+			t.Errorf("command (-want +got):\n%s", diff)
+		}
+		for name, to := range map[string]string{"plain.box": plain, "debs": debs} {
+			if got, err := os.Readlink(filepath.Join(work, name)); err != nil || got != to {
+				t.Errorf("%s is %q, %v, want %s", name, got, err, to)
+			}
+		}
+		if text, err := os.ReadFile(filepath.Join(work, "files/etc/docker/daemon.json")); err != nil || string(text) != "{}" {
+			t.Errorf("daemon.json: %q, %v", text, err)
+		}
+		say(t, c, "progress: install the packages\n", "")
+		write(t, filepath.Join(work, "box.box"), "first")
+		return remote.Result{Argv: c.Argv}, nil
+	}))
+	names := cached(t, b)
+	plain = filepath.Join(boxDir(b.Options), names[0])
+	o := InstallOptions{Contents: "docker", Packages: debs, Files: map[string]string{"etc/docker/daemon.json": "{}"}}
+	got, err := b.install(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const hash = "a7937b64b8ca" // sha256sum of "first"
+	if got.Name != "labctl/debian12-docker-"+hash || !got.Built || filepath.Base(got.Path)[:len("docker-debian12-")] != "docker-debian12-" {
+		t.Errorf("%+v", got)
+	}
+	if diff := cmp.Diff([]string{"build.log", names[0], filepath.Base(got.Path), "lock"}, cached(t, b)); diff != "" {
+		t.Errorf("cache (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"install the packages"}, *progress); diff != "" {
+		t.Errorf("progress (-want +got):\n%s", diff)
+	}
+	again, err := b.install(t.Context(), o)
+	if err != nil || again.Built || again.Path != got.Path || runs != 1 {
+		t.Errorf("second time: %+v %v, %d runs", again, err, runs)
+	}
+	// A box that is baked of a node with the same contents is another one.
+	if found, ok, err := FindBaked(b.Options, "docker"); ok || err != nil {
+		t.Errorf("as a baked box: %+v %v", found, err)
+	}
+	if found, ok, err := FindInstalled(b.Options, "docker"); !ok || err != nil || found.Path != got.Path {
+		t.Errorf("found: %+v %v %v", found, ok, err)
+	}
 }

@@ -171,6 +171,7 @@ func TestRecipeFiles(t *testing.T) {
 		"scripts/build.sh",
 		"scripts/customize.sh",
 		"scripts/pack.sh",
+		"scripts/seal.sh",
 	}
 	if diff := cmp.Diff(want, scripts); diff != "" {
 		t.Errorf("scripts of the recipe (-want +got):\n%s", diff)

@@ -21,3 +21,9 @@ func Build(_ context.Context, o Options) (Box, error) {
 func Bake(context.Context, BakeOptions) (Box, error) {
 	return Box{}, fmt.Errorf("box: a node is baked on Linux, not on %s", runtime.GOOS)
 }
+
+// Install installs packages in a plain box; on this system it only says that
+// it cannot.
+func Install(context.Context, InstallOptions) (Box, error) {
+	return Box{}, fmt.Errorf("box: packages are installed in it on Linux, not on %s", runtime.GOOS)
+}

@@ -235,3 +235,59 @@ func TestRealBakeInterrupt(t *testing.T) {
 		})
 	}
 }
+
+// TestRealInstall installs Docker's packages of a bundle, which
+// LABCTL_BOX_DEBS names, in the plain box of TestRealBuild's cache.
+func TestRealInstall(t *testing.T) {
+	cache, debs := os.Getenv("LABCTL_BOX_CACHE"), os.Getenv("LABCTL_BOX_DEBS")
+	if cache == "" || debs == "" {
+		t.Skip("LABCTL_BOX_CACHE and LABCTL_BOX_DEBS are not set")
+	}
+	start := time.Now()
+	o := Options{CacheDir: cache, Progress: func(s string) { t.Log(time.Since(start).Round(time.Second/10), s) }, Host: remote.Host{}}
+	if _, err := Build(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	before := mounts(t)
+	o.Force = true
+	start = time.Now()
+	made, err := Install(t.Context(), InstallOptions{Options: o, Contents: "test", Packages: debs, Files: map[string]string{"etc/docker/daemon.json": "{}\n"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%v: %+v", time.Since(start), made)
+	t.Cleanup(func() { _ = os.Remove(made.Path) })
+	if after := mounts(t); after != before {
+		t.Errorf("mounts or loop devices left behind:\n%s\nbefore:\n%s", after, before)
+	}
+	look, err := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-eu", "-c", `
+		tar -C "$2" -xf "$1" box.img
+		qemu-img convert -O raw "$2/box.img" "$2/raw"
+		mkdir "$2/mnt"
+		mount -o loop,ro,offset=1048576 "$2/raw" "$2/mnt"
+		cd "$2/mnt"
+		cat etc/docker/daemon.json
+		chroot . dpkg-query -W -f '${db:Status-Status} ${Package}\n' docker.io containerd runc
+		chroot . dpkg --audit
+		chroot . systemctl is-enabled docker.service docker.socket containerd.service
+		ls -A mnt etc/machine-id usr/sbin/policy-rc.d var/lib/docker 2>&1 || :`, "look", made.Path, t.TempDir()).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, look)
+	}
+	want := `{}
+installed containerd
+installed docker.io
+installed runc
+enabled
+enabled
+enabled
+ls: cannot access 'usr/sbin/policy-rc.d': No such file or directory
+ls: cannot access 'var/lib/docker': No such file or directory
+etc/machine-id
+
+mnt:
+`
+	if diff := cmp.Diff(want, string(look)); diff != "" {
+		t.Errorf("the disk (-want +got):\n%s", diff)
+	}
+}

@@ -29,7 +29,7 @@ func (a *app) createCommand() *cobra.Command {
 	}
 	cmd.Flags().DurationVar(&o.bootTimeout, "boot-timeout", 0, "how long the VMs may take to boot, a download of their box included; 0: 15m, with software emulation 30m")
 	cmd.Flags().BoolVar(&o.force, "force", false, "remove VMs and volumes of this lab that Vagrant has lost")
-	cmd.Flags().BoolVar(&o.noCache, "no-cache", false, "make a new lab from the plain box, though there is one that `labctl bake` made")
+	cmd.Flags().BoolVar(&o.noCache, "no-cache", false, "make a new lab from the plain box, and install Docker on each node")
 	cmd.Flags().IntVar(&o.parallel, "parallel", 0, "on how many nodes to work at a time once their VMs run; 0: 16")
 	cmd.Flags().StringSliceVar(&o.rebuild, "rebuild", nil, "make this node anew: drained, out of the swarm, then a new VM; may be given several times")
 	cmd.Flags().BoolVar(&o.prune, "prune", false, "remove nodes that stand and that lab.toml does not name any more: drained, out of the swarm, then the VM; a machine of the provider existing is given back")

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,43 +27,102 @@ import (
 
 // nodeBox returns the box that nodes are made from: the one that the lab's
 // nodes have, so that they stay alike; for a new lab the baked one, else the
-// plain one. ok is false if neither is in the cache. It builds nothing.
-func (e *Env) nodeBox() (b box.Box, baked, ok bool, err error) {
-	o := e.BoxOptions(func(string) {})
-	contents, err := e.contents()
+// one with Docker's packages, else the plain one. ok is false if none is in the
+// cache. It builds nothing.
+func (e *Env) nodeBox() (b box.Box, what string, ok bool, err error) {
+	c, err := e.contents()
 	if err != nil {
-		return box.Box{}, false, false, err
+		return box.Box{}, "", false, err
 	}
-	b, baked, err = box.FindBaked(o, contents)
+	made, err := e.madeBoxes(c)
 	if err != nil {
-		return box.Box{}, false, false, err
+		return box.Box{}, "", false, err
 	}
-	if baked && takesBaked(b.Name, e.boxInUse(), e.NoCache) {
-		return b, true, true, nil
+	for _, m := range made {
+		if takesMade(m.Name, e.boxInUse(), e.NoCache) {
+			return m.Box, m.what, true, nil
+		}
 	}
-	b, ok, err = box.Find(o)
-	return b, false, ok, err
+	b, ok, err = box.Find(e.BoxOptions(nil))
+	return b, "", ok, err
 }
 
-// takesBaked says whether nodes are made from the baked box of that name. used
-// is the box of the nodes that there are, "" for none.
-func takesBaked(baked, used string, noCache bool) bool {
+// madeBox is a box that is made from the plain one.
+type madeBox struct {
+	box.Box
+	what string // in words
+}
+
+// madeBoxes are those that are in the cache, the best first.
+func (e *Env) madeBoxes(c contents) ([]madeBox, error) {
+	var out []madeBox
+	for _, k := range []struct {
+		find func(box.Options, string) (box.Box, bool, error)
+		what string
+	}{
+		{box.FindBaked, "the baked box %s, which has Docker in it"},
+		{box.FindInstalled, "the box %s, in which this machine has installed Docker's packages"},
+	} {
+		b, ok, err := k.find(e.BoxOptions(nil), c.text)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out = append(out, madeBox{b, fmt.Sprintf(k.what, b.Name)})
+		}
+	}
+	return out, nil
+}
+
+// takesMade says whether nodes are made from the box of that name, which was
+// made from the plain one. used is the box of the nodes that there are, "" for
+// none.
+func takesMade(made, used string, noCache bool) bool {
 	if used != "" {
-		return used == baked
+		return used == made
 	}
 	return !noCache
 }
 
-// tellBaked says so if new nodes will be made from a baked box.
-func (e *Env) tellBaked(say func(string)) error {
+// tellBox says so if new nodes will not be made from the plain box.
+func (e *Env) tellBox(say func(string)) error {
 	if !e.ownBox() || e.boxInUse() != "" {
 		return nil
 	}
-	b, baked, _, err := e.nodeBox()
-	if baked {
-		say("from the baked box " + b.Name + ", which has Docker in it; --no-cache takes the plain one")
+	_, what, _, err := e.nodeBox()
+	if what != "" {
+		say("from " + what + "; --no-cache takes the plain one")
 	}
 	return err
+}
+
+// installBox installs Docker's packages in the plain box, unless a new lab will
+// be made from a box that has them: once at the speed of this machine's
+// processor, not on each node at that of an emulated one. What needs a running
+// Docker is done on the nodes.
+func installBox(ctx context.Context, e *Env, say func(string)) (bool, error) {
+	if !e.ownBox() || e.NoCache || e.boxInUse() != "" {
+		return false, nil
+	}
+	c, err := e.contents()
+	if err != nil || c.bundle == "" {
+		return false, err
+	}
+	if made, err := e.madeBoxes(c); err != nil || len(made) > 0 {
+		return false, err
+	}
+	b, err := e.findBundle(ctx) // which verifies it
+	if err != nil || b == nil || b.Dir != c.bundle {
+		return false, err
+	}
+	daemon, err := provision.DaemonJSON(e.Lab.Docker.RegistryMirror)
+	if err != nil {
+		return false, err
+	}
+	made, err := box.Install(ctx, box.InstallOptions{
+		Options: e.BoxOptions(say), Contents: c.text, Packages: b.Dir, Files: provision.SettingsFiles(daemon),
+	})
+	return made.Built, err
 }
 
 // boxInUse is the name of the box that the lab's nodes were made from, as
@@ -78,26 +138,32 @@ func (e *Env) boxInUse() string {
 	return ""
 }
 
-// contents tells what create puts into a node that a baked box can hold: all
-// that decides what Docker is installed, and how. Names, addresses and the
-// proxy are not among it, since baking takes them out.
-func (e *Env) contents() (string, error) {
+// contents is what create puts into a node that a box can hold.
+type contents struct {
+	// text is all that decides what Docker is installed, and how. Names,
+	// addresses and the proxy are not among it, since baking takes them out.
+	text   string
+	bundle string // the folder of Docker's packages; "" if they come from elsewhere
+}
+
+func (e *Env) contents() (contents, error) {
 	d := e.Lab.Docker
+	var out contents
 	c := struct{ Source, Version, Mirror, Bundle, Scripts string }{
 		Source: string(d.Source), Version: d.Version, Mirror: d.RegistryMirror,
 	}
 	if d.Source == config.SourceAuto || d.Source == config.SourceBundle {
 		system, err := apt.ReadSystem(apt.OSRelease)
 		if err != nil {
-			return "", err
+			return contents{}, err
 		}
 		b, err := provision.FindBundle(e.Cache, cmp.Or(e.Lab.Box.Release, system.Codename), "")
 		if err != nil {
-			return "", err
+			return contents{}, err
 		}
 		if b != nil {
 			// It is named by what is in it.
-			c.Source, c.Bundle = string(config.SourceBundle), filepath.Base(b.Dir)
+			c.Source, c.Bundle, out.bundle = string(config.SourceBundle), filepath.Base(b.Dir), b.Dir
 		}
 	}
 	h := sha256.New()
@@ -110,11 +176,12 @@ func (e *Env) contents() (string, error) {
 		return err
 	})
 	if err != nil {
-		return "", err
+		return contents{}, err
 	}
 	c.Scripts = fmt.Sprintf("%x", h.Sum(nil))
 	text, err := json.Marshal(c)
-	return string(text), err
+	out.text = string(text)
+	return out, err
 }
 
 // CannotBakeError is a lab whose nodes cannot become a box.
@@ -163,7 +230,7 @@ func (e *Env) canBake() error {
 			"remove box.name from lab.toml, then make a new lab",
 		}
 	}
-	contents, err := e.contents()
+	c, err := e.contents()
 	if err != nil {
 		return err
 	}
@@ -171,11 +238,13 @@ func (e *Env) canBake() error {
 	if err != nil {
 		return err
 	}
-	baked, _, err := box.FindBaked(e.BoxOptions(nil), contents)
+	made, err := e.madeBoxes(c)
 	if err != nil {
 		return err
 	}
-	if used := e.boxInUse(); used == "" || used != plain.Name && used != baked.Name {
+	used := e.boxInUse()
+	of := func(m madeBox) bool { return used == m.Name }
+	if used == "" || used != plain.Name && !slices.ContainsFunc(made, of) {
 		return &CannotBakeError{
 			fmt.Sprintf("the nodes were made from the box %q, and labctl makes another one by now", used),
 			"`labctl destroy` and `labctl create` make the lab anew",
@@ -214,11 +283,11 @@ func examine(n config.Node) func(context.Context, *Env, func(string)) (bool, err
 }
 
 func (e *Env) bake(ctx context.Context, n config.Node, force bool, say func(string)) (box.Box, error) {
-	contents, err := e.contents()
+	c, err := e.contents()
 	if err != nil {
 		return box.Box{}, err
 	}
-	o := box.BakeOptions{Options: e.BoxOptions(say), Contents: contents}
+	o := box.BakeOptions{Options: e.BoxOptions(say), Contents: c.text}
 	o.Force = force
 	o.Disk = func(ctx context.Context, file string) (err error) {
 		if _, err := remote.Check(ctx, e.Runner(n.Name), n.Name, remote.Command{Argv: []string{"sync"}}); err != nil {

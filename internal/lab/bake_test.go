@@ -18,7 +18,7 @@ import (
 	"labctl/internal/remote"
 )
 
-func TestTakesBaked(t *testing.T) {
+func TestTakesMade(t *testing.T) {
 	for _, tt := range []struct {
 		name, used string
 		noCache    bool
@@ -31,7 +31,7 @@ func TestTakesBaked(t *testing.T) {
 		{name: "it stays with it", used: "labctl/debian12-docker-1", noCache: true, want: true},
 		{name: "a lab from an older baked box", used: "labctl/debian12-docker-0"},
 	} {
-		if got := takesBaked("labctl/debian12-docker-1", tt.used, tt.noCache); got != tt.want {
+		if got := takesMade("labctl/debian12-docker-1", tt.used, tt.noCache); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}
@@ -87,11 +87,11 @@ func TestContents(t *testing.T) {
 		was := e.Lab.Docker
 		defer func() { e.Lab.Docker = was }()
 		change(&e.Lab.Docker)
-		text, err := e.contents()
+		c, err := e.contents()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return text
+		return c.text
 	}
 	base := of(func(*config.Docker) {})
 	for name, change := range map[string]func(*config.Docker){

@@ -17,11 +17,12 @@ import (
 type bootRun struct {
 	once    sync.Once
 	running map[string]bool          // before this run
-	ready   map[string]chan struct{} // closed when Vagrant is done with the node
+	ready   map[string]chan struct{} // closed when labctl can go on with the node
 	done    chan struct{}            // closed when Vagrant has ended
 	err     error                    // why, valid after done
 	mu      sync.Mutex
 	say     map[string]func(string)
+	address map[string]string // of nodes that Vagrant is about to log in to
 }
 
 // boot waits for its node; the first one to come starts Vagrant for all.
@@ -108,11 +109,33 @@ func (b *bootRun) start(ctx context.Context, e *Env) {
 	}()
 }
 
-// wait waits until Vagrant has ended, if it was started.
-func (b *bootRun) wait() {
-	if b.done != nil {
-		<-b.done
+// wait waits until Vagrant has ended, if it was started, and returns why it
+// failed.
+func (b *bootRun) wait() error {
+	if b.done == nil {
+		return nil
 	}
+	<-b.done
+	return b.err
+}
+
+// found notes a node's address. What Vagrant says of the node from here on is
+// no news of its boot.
+func (b *bootRun) found(node, host string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.address == nil {
+		b.address = map[string]string{}
+	}
+	b.address[node] = host
+	delete(b.say, node)
+}
+
+// at is the node's address, "" if Vagrant has not told it.
+func (b *bootRun) at(node string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.address[node]
 }
 
 func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
@@ -136,22 +159,35 @@ func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
 		deadline = e.BootWithin
 	}
 	up := map[string]bool{}
-	ready := func(node string) {
+	goOn := func(node string) {
 		if ch := b.ready[node]; ch != nil && !up[node] {
 			up[node] = true
+			close(ch)
+		}
+	}
+	err := e.Vagrant().Up(ctx, names, deadline, vagrant.UpEvents{
+		Line: b.tell,
+		Address: func(node, host string) {
+			// With other boxes Vagrant still has keys and addresses to set. Here
+			// it logs in and looks around, which takes it five seconds or more.
+			if e.ownBox() {
+				b.found(node, host)
+				goOn(node)
+			}
+		},
+		Ready: func(node string) {
 			// If it cannot be written, the next create asks Vagrant once more.
 			_ = e.State.Change(func(s *State) {
 				s.Booting = slices.DeleteFunc(s.Booting, func(n string) bool { return n == node })
 			})
-			close(ch)
-		}
-	}
-	err := e.Vagrant().Up(ctx, names, deadline, b.tell, ready)
+			goOn(node)
+		},
+	})
 	if err != nil {
 		return err
 	}
 	for _, n := range names {
-		ready(n)
+		goOn(n)
 	}
 	return e.State.Change(func(s *State) { s.Booting = nil })
 }

@@ -20,7 +20,8 @@ import (
 )
 
 // PrepareHost does what needs the host's own network: it builds the box and
-// the bundle unless they are cached, and starts the embedded engine. It
+// the bundle unless they are cached, puts the one into the other, and starts
+// the embedded engine. It
 // belongs before Create, and for another provider does next to nothing.
 func (e *Env) PrepareHost(ctx context.Context) error {
 	steps := []Step{{Name: "preflight", Run: preflight}}
@@ -28,6 +29,7 @@ func (e *Env) PrepareHost(ctx context.Context) error {
 		steps = append(steps,
 			Step{Name: "box", After: []string{"preflight"}, Run: buildBox},
 			Step{Name: "bundle", After: []string{"preflight"}, Run: buildBundle},
+			Step{Name: "docker box", After: []string{"box", "bundle"}, Run: installBox},
 			Step{Name: "engine", After: []string{"preflight"}, Run: startEngine},
 		)
 	}
@@ -39,7 +41,9 @@ func (e *Env) Create(ctx context.Context) error {
 	err := runSteps(ctx, e, createSteps(e.Lab))
 	// The nodes can be ready before Vagrant has ended, which must not be left
 	// behind: it still holds its locks.
-	e.boot.wait()
+	if failed := e.boot.wait(); err == nil && failed != nil {
+		err = &StepError{Step: "boot", Err: failed}
+	}
 	return err
 }
 
@@ -140,7 +144,7 @@ func render(_ context.Context, e *Env, say func(string)) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if err := e.tellBaked(say); err != nil {
+	if err := e.tellBox(say); err != nil {
 		return false, err
 	}
 	if e.Choice.Provider == config.Embedded {

@@ -43,8 +43,8 @@ type Env struct {
 	// Parallel is on how many nodes labctl works at a time; 0 is
 	// defaultParallel. It does not bound how many VMs Vagrant boots.
 	Parallel int
-	// NoCache has a new lab made from the plain box, though a baked one is
-	// there.
+	// NoCache has a new lab made from the plain box, though one with Docker in
+	// it is there, or could be made.
 	NoCache bool
 	Host    remote.Runner
 	// Warnings are what lab.toml gave rise to without being wrong.
@@ -198,7 +198,11 @@ func (e *Env) endpoint(ctx context.Context, n config.Node, say func(string)) (re
 		return existing.Endpoint(ctx, e.Host, e.Lab.SSH, n, e.Dir)
 	}
 	if e.ownBox() { // all but the address is known
-		if addr, err := e.Vagrant().Address(ctx, n.Name); err == nil {
+		addr, err := e.boot.at(n.Name), error(nil)
+		if addr == "" {
+			addr, err = e.Vagrant().Address(ctx, n.Name)
+		}
+		if err == nil {
 			return remote.Endpoint{Name: n.Name, Role: string(n.Role), LabIP: n.IP, Host: addr, Port: 22, User: boxUser, KeyFile: e.keyFile()}, nil
 		}
 	}

@@ -243,6 +243,7 @@ func pristine(ctx context.Context, e *Env, say func(string)) (bool, error) {
 	}
 	var missing *NoSnapshotError
 	if err == nil || errors.As(err, &missing) {
+		_ = e.boot.wait() // Vagrant must not find its VM paused; Create tells why it failed
 		_, err = saveSnapshot(Pristine)(ctx, e, say)
 	}
 	if err == nil {

@@ -222,29 +222,36 @@ func (o Options) parts() ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
-	daemon, err := o.daemonJSON()
+	daemon, err := DaemonJSON(o.RegistryMirror)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", o.Node, err)
 	}
 	return []part{{"install.sh", install}, {"toolbox.sh", toolbox}, {"daemon.json", daemon}}, nil
 }
 
-// daemonJSON is dockerd's settings. Swarm refuses live-restore; logs are
-// bounded, since a lab's disk is small and its web servers are chatty.
-func (o Options) daemonJSON() (string, error) {
+// DaemonJSON is dockerd's settings, as /etc/docker/daemon.json says them, with
+// a registry mirror or "". Swarm refuses live-restore; logs are bounded, since
+// a lab's disk is small and its web servers are chatty.
+func DaemonJSON(mirror string) (string, error) {
 	settings := map[string]any{
 		"live-restore": false,
 		"log-driver":   "json-file",
 		"log-opts":     map[string]string{"max-size": "10m", "max-file": "3"},
 	}
-	if o.RegistryMirror != "" {
-		settings["registry-mirrors"] = []string{o.RegistryMirror}
+	if mirror != "" {
+		settings["registry-mirrors"] = []string{mirror}
 	}
 	text, err := json.MarshalIndent(settings, "", "  ")
 	if err != nil {
-		return "", fmt.Errorf("%s: daemon.json: %w", o.Node, err)
+		return "", fmt.Errorf("daemon.json: %w", err)
 	}
 	return string(text) + "\n", nil
+}
+
+// SettingsFiles is where a node keeps them: for dockerd, and what labctl wrote
+// last, from which install.sh tells whether somebody has changed them.
+func SettingsFiles(daemonJSON string) map[string]string {
+	return map[string]string{"etc/docker/daemon.json": daemonJSON, "var/lib/labctl/daemon.json": daemonJSON}
 }
 
 // noProxy lists what is reached without the proxy: the nodes and loopback.

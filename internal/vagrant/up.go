@@ -3,16 +3,26 @@ package vagrant
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
 	"labctl/internal/config"
 )
 
-// Up boots the named VMs with one `vagrant up`. progress is called with each
-// line that Vagrant says about a node, ready once for each node when Vagrant
-// has finished with it, both from one goroutine. deadline bounds the whole.
-func (c *Client) Up(ctx context.Context, names []string, deadline time.Duration, progress func(node, line string), ready func(node string)) error {
+// UpEvents are called while Up is at work, all from one goroutine.
+type UpEvents struct {
+	// Line is called with each line that Vagrant says about a node.
+	Line func(node, line string)
+	// Address is called when Vagrant knows where a node's sshd will answer, and
+	// begins to log in there.
+	Address func(node, host string)
+	// Ready is called once for each node, when Vagrant has finished with it.
+	Ready func(node string)
+}
+
+// Up boots the named VMs with one `vagrant up`. deadline bounds the whole.
+func (c *Client) Up(ctx context.Context, names []string, deadline time.Duration, on UpEvents) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	args := append([]string{"up", "--machine-readable", "--no-provision", "--no-destroy-on-error", "--provider", c.vagrantProvider()}, names...)
@@ -33,11 +43,16 @@ func (c *Client) Up(ctx context.Context, names []string, deadline time.Duration,
 			if ctx.Err() == nil {
 				last = m.target + ": " + line
 			}
-			progress(m.target, line)
+			on.Line(m.target, line)
+			if address, ok := strings.CutPrefix(line, "SSH address: "); ok {
+				if host, _, err := net.SplitHostPort(address); err == nil {
+					on.Address(m.target, host)
+				}
+			}
 		case m.kind == "action" && len(m.data) > 1 && m.data[0] == "up" && m.data[1] == "end":
 			if !finished[m.target] {
 				finished[m.target] = true
-				ready(m.target)
+				on.Ready(m.target)
 			}
 		}
 	}, args...)

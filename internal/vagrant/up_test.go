@@ -41,13 +41,17 @@ func fake(t *testing.T, script string) *Client {
 // heard is what Up told.
 type heard struct {
 	ready []string
+	at    map[string]string // where sshd answers
 	lines map[string][]string
 }
 
 func up(ctx context.Context, c *Client, deadline time.Duration, names ...string) (heard, error) {
-	h := heard{lines: map[string][]string{}}
-	err := c.Up(ctx, names, deadline, func(node, line string) { h.lines[node] = append(h.lines[node], line) },
-		func(node string) { h.ready = append(h.ready, node) })
+	h := heard{lines: map[string][]string{}, at: map[string]string{}}
+	err := c.Up(ctx, names, deadline, UpEvents{
+		Line:    func(node, line string) { h.lines[node] = append(h.lines[node], line) },
+		Address: func(node, host string) { h.at[node] = host },
+		Ready:   func(node string) { h.ready = append(h.ready, node) },
+	})
 	return h, err
 }
 
@@ -63,6 +67,9 @@ func TestUpRecorded(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"docker2", "docker1"}, h.ready); diff != "" {
 		t.Errorf("ready, each once and in Vagrant's order: %s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"docker1": "192.168.121.204", "docker2": "192.168.121.42"}, h.at); diff != "" {
+		t.Errorf("addresses: %s", diff)
 	}
 	// The first line of each message, without the name that leads it.
 	want := "No version detected for labctl/debian12-9304bb4f07bb, using timestamp to watch for modifications. Consider"

@@ -76,15 +76,27 @@ func newBench(t *testing.T, fail string) (b *bench, calls func() []string) {
 
 func TestLabctlSide(t *testing.T) {
 	b, calls := newBench(t, "none")
-	b.canBake, b.coldFlags = true, []string{"--no-cache"}
+	b.canBake = true
+	boxes := filepath.Join(b.work, "cache", "labctl", "boxes")
+	if err := os.MkdirAll(boxes, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"debian12-0-1.box", "baked-debian12-2-3.box", "docker-debian12-4-5.box"} {
+		if err := os.WriteFile(filepath.Join(boxes, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := b.labctlSide(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
 	questions := strings.Split(strings.Repeat("status,exec docker1 -- true,", asked), ",")
-	want := append([]string{"create --no-cache", "create"}, questions[:2*asked]...)
+	want := append([]string{"create"}, questions[:2*asked]...)
 	want = append(want, "snapshot save bench", "(a mess)", "snapshot restore bench", "(a mess)", "reset", "bake --force", "destroy --force", "create", "destroy --force")
 	if diff := cmp.Diff(want, calls()); diff != "" {
 		t.Errorf("calls: %s", diff)
+	}
+	if left, err := filepath.Glob(filepath.Join(boxes, "*")); err != nil || len(left) != 1 || filepath.Base(left[0]) != "debian12-0-1.box" {
+		t.Errorf("a cold create begins with the boxes %q, %v", left, err)
 	}
 	times := map[string]int{}
 	for _, s := range b.result.Samples {

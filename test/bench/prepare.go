@@ -34,9 +34,7 @@ type bench struct {
 	debs    []string // files that the plain way sends
 	choice  engine.Choice
 	canBake bool
-	// coldFlags keep a baked box out of a cold create.
-	coldFlags []string
-	engines   []string // the network namespaces of the engines that ran
+	engines []string // the network namespaces of the engines that ran
 
 	result Result
 }
@@ -95,9 +93,6 @@ func (b *bench) prepare(ctx context.Context, labctl string) error {
 	}
 	// labctl's help of a command that it does not have is that of the whole.
 	b.canBake = b.helps(ctx, "bake", "labctl bake")
-	if b.helps(ctx, "create", "--no-cache") {
-		b.coldFlags = []string{"--no-cache"}
-	}
 	b.result = Result{Schema: 1, Date: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(string(b.choice.Accel)), Versions: hostVersions(ctx)}
 	said, err := b.labctl(ctx, b.work, shortWithin, "--version")
 	if err != nil {
@@ -177,6 +172,20 @@ func (b *bench) linkCache() error {
 		return fmt.Errorf("the bundle has %d of the packages %s", len(b.debs), strings.Join(plainPackages(), ", "))
 	}
 	return nil
+}
+
+// forgetMade removes the boxes that labctl has made from the plain one: a cold
+// create has nothing to begin with but what the plain way has.
+func (b *bench) forgetMade() error {
+	var errs []error
+	for _, pattern := range []string{"baked-*.box", "docker-*.box"} {
+		found, err := filepath.Glob(filepath.Join(b.work, "cache", "labctl", "boxes", pattern))
+		errs = append(errs, err)
+		for _, file := range found {
+			errs = append(errs, os.Remove(file))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // plainEnv is what the plain Vagrantfile asks for.

@@ -41,7 +41,10 @@ func (b *bench) labctlSide(ctx context.Context, round int) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.removeLab(ctx, dir)) }()
 
-	if _, err := b.create(ctx, round, dir, coldCreate, b.coldFlags...); err != nil {
+	if err := b.forgetMade(); err != nil {
+		return err
+	}
+	if _, err := b.create(ctx, round, dir, coldCreate); err != nil {
 		return err
 	}
 	if err := b.noteEngine(ctx, dir); err != nil {
@@ -114,8 +117,8 @@ func (b *bench) noteEngine(ctx context.Context, dir string) error {
 }
 
 // create measures one `labctl create`, with its timeline.
-func (b *bench) create(ctx context.Context, round int, dir, what string, flags ...string) (finished, error) {
-	f, err := b.labctlTimed(ctx, round, dir, what, append([]string{"create"}, flags...)...)
+func (b *bench) create(ctx context.Context, round int, dir, what string) (finished, error) {
+	f, err := b.labctlTimed(ctx, round, dir, what, "create")
 	if err != nil {
 		return f, err
 	}

@@ -7,9 +7,7 @@ root=$2
 size=$3
 raw=$work/disk.raw
 
-progress() { echo "progress: $*"; }
-
-progress "make the disk"
+echo "progress: make the disk"
 # One bootable partition from 1 MiB to the end.
 offset=$((1024 * 1024))
 truncate -s "${size}G" "$raw"
@@ -25,9 +23,4 @@ mount -o "loop,offset=$offset" "$raw" "$work/mnt"
 extlinux --install "$work/mnt/boot/extlinux"
 umount "$work/mnt"
 
-progress "compress the disk"
-qemu-img convert -c -O qcow2 -o compression_type=zstd -m 16 -W "$raw" "$work/box.img"
-
-progress "pack the box"
-printf '{"provider":"libvirt","format":"qcow2","virtual_size":%s}\n' "$size" >"$work/metadata.json"
-tar -C "$work" -cf "$work/box.box" metadata.json box.img
+exec sh -eu "$work/scripts/seal.sh" "$work" "$size"

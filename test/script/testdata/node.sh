@@ -116,6 +116,7 @@ docker) docker "$@" ;;
 systemctl)
 	case "$*" in
 	'is-active --quiet docker') [ -e "$NODE/dockerd" ] ;;
+	'is-active docker') if [ -e "$NODE/dockerd" ]; then echo active; else echo inactive; fi ;;
 	'start docker' | 'restart docker') [ ! -e "$NODE/packages/docker.io" ] || : >"$NODE/dockerd" ;;
 	esac
 	;;
