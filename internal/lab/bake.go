@@ -122,7 +122,28 @@ func installBox(ctx context.Context, e *Env, say func(string)) (bool, error) {
 	made, err := box.Install(ctx, box.InstallOptions{
 		Options: e.BoxOptions(say), Contents: c.text, Packages: b.Dir, Files: provision.SettingsFiles(daemon),
 	})
+	if err != nil && ctx.Err() == nil {
+		err = &NoDockerBoxError{err}
+	}
 	return made.Built, err
+}
+
+// NoDockerBoxError is a box that could not be given Docker's packages.
+type NoDockerBoxError struct{ Err error }
+
+func (e *NoDockerBoxError) Error() string { return e.Err.Error() }
+
+// Unwrap returns why.
+func (e *NoDockerBoxError) Unwrap() error { return e.Err }
+
+// Hint says how to do without, after the hint of why.
+func (e *NoDockerBoxError) Hint() string {
+	why := ""
+	var h interface{ Hint() string }
+	if errors.As(e.Err, &h) {
+		why = h.Hint() + "; "
+	}
+	return why + "`labctl create --no-cache` installs Docker on each node instead"
 }
 
 // boxInUse is the name of the box that the lab's nodes were made from, as

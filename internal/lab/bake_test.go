@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"labctl/internal/box"
 	"labctl/internal/config"
 	"labctl/internal/engine"
 	"labctl/internal/remote"
@@ -77,6 +78,21 @@ func TestBoxInUse(t *testing.T) {
 	}
 	if got := e.boxInUse(); got != "" {
 		t.Errorf("of a VM that never was: %q", got)
+	}
+}
+
+func TestNoDockerBox(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		hint string
+	}{
+		{errors.New("no room"), "`labctl create --no-cache` installs Docker on each node instead"},
+		{&box.BuildError{Reason: "mount failed", Log: "build.log"}, "the whole output is in build.log; `labctl create --no-cache` installs Docker on each node instead"},
+	} {
+		err := &NoDockerBoxError{tt.err}
+		if err.Error() != tt.err.Error() || err.Hint() != tt.hint {
+			t.Errorf("%v, hint %q, want %q", err, err.Hint(), tt.hint)
+		}
 	}
 }
 
