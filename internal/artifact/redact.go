@@ -14,8 +14,7 @@ const redacted = "[redacted]"
 // break splits it. Values shorter than 4 bytes, and words of less than 8
 // letters, are left alone. What is redacted already stays as it is.
 func Redact(data []byte, values []string) []byte {
-	r := redactor{values: newSecrets(values)}
-	return r.text(data)
+	return newSecrets(values).clean(data)
 }
 
 // redactor redacts a text piece by piece; it remembers whether it is within a
@@ -65,6 +64,12 @@ func newSecrets(values []string) *secrets {
 		}
 	}
 	return s
+}
+
+// clean redacts a whole text.
+func (s *secrets) clean(data []byte) []byte {
+	r := redactor{values: s}
+	return r.text(data)
 }
 
 func (s *secrets) redact(data []byte) []byte {

@@ -31,7 +31,8 @@ type Run struct {
 	mu      sync.Mutex
 	closed  bool
 	values  *secrets
-	names   map[string]string // in small letters to as they are
+	names   map[string]string   // in small letters to as they are
+	whole   map[string]*secrets // by name: what was searched for in the whole of a file
 	streams []*stream
 	missing []Missing
 }
@@ -56,7 +57,7 @@ func New(root, command string, now time.Time) (*Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the run's folder: %w", err)
 	}
-	return &Run{parent: root, dir: dir, command: command, started: now.UTC(), root: r, values: newSecrets(nil), names: map[string]string{}}, nil
+	return &Run{parent: root, dir: dir, command: command, started: now.UTC(), root: r, values: newSecrets(nil), names: map[string]string{}, whole: map[string]*secrets{}}, nil
 }
 
 // Dir returns the run's folder.
@@ -105,10 +106,14 @@ func (r *Run) Write(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(r.clean(data))
+	values := r.secrets()
+	_, err = f.Write(values.clean(data))
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write artifact %s: %w", name, err)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.whole[name] = values
 	return nil
 }
 
@@ -138,12 +143,13 @@ func (r *Run) Missing(name, reason string) {
 }
 
 // clean redacts a whole text.
-func (r *Run) clean(data []byte) []byte {
+func (r *Run) clean(data []byte) []byte { return r.secrets().clean(data) }
+
+// secrets are the values that are known by now.
+func (r *Run) secrets() *secrets {
 	r.mu.Lock()
-	values := r.values
-	r.mu.Unlock()
-	red := redactor{values: values}
-	return red.text(data)
+	defer r.mu.Unlock()
+	return r.values
 }
 
 func (r *Run) open(name string) (*os.File, error) {
@@ -177,6 +183,7 @@ func (r *Run) claim(name string) error {
 		return fmt.Errorf("write artifact %s: differs from %s only in large and small letters", name, have)
 	}
 	r.names[small] = name
+	delete(r.whole, name) // it is being replaced
 	return nil
 }
 

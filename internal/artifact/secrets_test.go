@@ -227,12 +227,20 @@ func TestSweep(t *testing.T) {
 	must(t, err)
 	_, err = io.WriteString(log, "one later-later\ntwo lat\ner-later\n")
 	must(t, err)
-	r.Secret("later-later", "")
+	r.Secret("later-later", "", "very-long-secret-value")
 	r.Secret()
-	if files, _ := closed(t, r); strings.Join(files, ", ") != "clean.txt 8, early.txt 20, labctl.log 32" {
+	// What was written as a whole and then anew in pieces is searched again.
+	write(t, r, "again.txt", "nothing\n")
+	again, err := r.Create("again.txt")
+	must(t, err)
+	for _, piece := range []string{"a very-long-se\n", "  cret-value b\n"} {
+		_, err = io.WriteString(again, piece)
+		must(t, err)
+	}
+	if files, _ := closed(t, r); strings.Join(files, ", ") != "again.txt 15, clean.txt 8, early.txt 20, labctl.log 32" {
 		t.Errorf("files: %q", files)
 	}
-	for name, want := range map[string]string{"early.txt": "the [redacted] word\n", "clean.txt": "nothing\n", "labctl.log": "one [redacted]\ntwo lat\ner-later\n"} {
+	for name, want := range map[string]string{"again.txt": "a [redacted] b\n", "early.txt": "the [redacted] word\n", "clean.txt": "nothing\n", "labctl.log": "one [redacted]\ntwo lat\ner-later\n"} {
 		if got := read(t, filepath.Join(r.Dir(), name)); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}

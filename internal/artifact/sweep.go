@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"strings"
 )
 
@@ -12,11 +13,16 @@ import (
 // the logs of the host can be larger, each line of which is clean already.
 const maxSweep = 64 << 20
 
-// sweep redacts all files once more: by now more values may be known than when
-// they were written, and a secret can lie across what was written apart.
+// sweep redacts files once more: by now more values may be known than when
+// they were written, and a secret can lie across what was written apart. What
+// was searched as a whole for the same values is left alone.
 func (r *Run) sweep() error {
+	values := r.secrets()
+	r.mu.Lock()
+	done := maps.Clone(r.whole)
+	r.mu.Unlock()
 	return fs.WalkDir(r.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || strings.HasSuffix(name, sweeping) {
+		if err != nil || !d.Type().IsRegular() || strings.HasSuffix(name, sweeping) || done[name] == values {
 			return err
 		}
 		info, err := d.Info()
@@ -27,7 +33,7 @@ func (r *Run) sweep() error {
 		if err != nil {
 			return err
 		}
-		clean := r.clean(data)
+		clean := values.clean(data)
 		if bytes.Equal(clean, data) {
 			return nil
 		}

@@ -203,7 +203,7 @@ func (c *Conn) start(ctx context.Context, line string, stdin io.Reader, out *tap
 // not take half an input for a whole one, so its session is closed instead.
 func (r *running) feed(pipe io.WriteCloser, stdin io.Reader, count *Counter) {
 	src := &readErr{r: stdin, count: count}
-	_, _ = io.Copy(pipe, src)
+	_, _ = copyPooled(pipe, src)
 	if src.err != nil {
 		r.badStdin <- fmt.Errorf("standard input: %w", src.err)
 		_ = r.session.Close()

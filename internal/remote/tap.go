@@ -47,6 +47,20 @@ func (t *tap) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// ReadFrom is what io.Copy calls: the buffer that it would make anew for each
+// stream of each command is most of what labctl allocates for a large lab.
+func (t *tap) ReadFrom(r io.Reader) (int64, error) { return copyPooled(struct{ io.Writer }{t}, r) }
+
+var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+// copyPooled is io.Copy with a buffer that is used again. Neither end may know
+// a way of its own, or it would be taken.
+func copyPooled(to io.Writer, from io.Reader) (int64, error) {
+	buf := copyBuffers.Get().(*[32 << 10]byte)
+	defer copyBuffers.Put(buf)
+	return io.CopyBuffer(to, from, buf[:])
+}
+
 // seal puts the output into res. What a straggling copier writes later is
 // dropped, because the caller may have closed its live writers by then.
 func (t *taps) seal(res *Result) {
