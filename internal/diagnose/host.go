@@ -184,6 +184,7 @@ func (n *Node) readHost(text string, now time.Time, fuzz time.Duration) error {
 	s.Modules = readModules(p["modules"])
 	s.Disks = readDisks(p["disks"], p["mounts"])
 	s.CPU = readCPU(p["load"], p["processes"], p["again"])
+	s.OwnContainerd = ownContainerd(p["again"])
 	s.Memory = readMemory(p["memory"])
 	s.Units = readUnits(p["units"])
 	s.DockerLog = strings.FieldsFunc(strings.TrimSpace(p["log"]), func(r rune) bool { return r == '\n' })

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -95,6 +96,34 @@ COMMIT
 79 (sh) R 1 79 79 0 -1 0 0 0 0 0 90 0 0 0 20 0 1 0 100 0 0
 ### end
 `
+
+// Whose child a containerd is tells who uses it.
+func TestOwnContainerd(t *testing.T) {
+	const rest = " 1 1 0 -1 0 0 0 0 0 10 10 0 0 20 0 1 0 1 0 0\n"
+	const engine = "78 (dockerd) S 1" + rest
+	for _, tt := range []struct {
+		name, processes string
+		want            bool
+	}{
+		{"none", engine, false},
+		{"that of containerd.service", engine + "70 (containerd) S 1" + rest, false},
+		{"the engine's own", engine + "90 (containerd) S 78" + rest, true},
+		{"both", engine + "70 (containerd) S 1" + rest + "90 (containerd) S 78" + rest, true},
+		{"one that has ended", engine + "90 (containerd) Z 78" + rest, false},
+		{"a shim and a proxy", engine + "90 (docker-proxy) S 78" + rest + "91 (containerd-shim) S 1" + rest, false},
+		{"that of an engine in a container", engine + "91 (containerd-shim) S 1" + rest + "95 (dockerd) S 91" + rest + "96 (containerd) S 95" + rest, false},
+	} {
+		if got := ownContainerd("100.00 50.00\n1 (systemd) S 0" + rest + tt.processes); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+	for text, want := range map[string]bool{hostAnswer: false, strings.Replace(hostAnswer, "### end", "80 (containerd) S 78"+rest+"### end", 1): true} {
+		var n Node
+		if err := n.readHost(text, time.Now(), 0); err != nil || n.System.OwnContainerd != want {
+			t.Errorf("of a whole node: %v, want %v; %v", !want, want, err)
+		}
+	}
+}
 
 func FuzzReadHost(f *testing.F) {
 	f.Add(hostAnswer)

@@ -175,6 +175,18 @@ func readProcesses(text string) (uptime float64, out map[int]process) {
 	return uptime, out
 }
 
+// ownContainerd finds a containerd that the node's engine has started. The
+// engine of a container, which has started one in there, is not the node's.
+func ownContainerd(text string) bool {
+	_, all := readProcesses(text)
+	for _, p := range all {
+		if engine := all[p.parent]; p.name == "containerd" && p.state != "Z" && engine.name == "dockerd" && engine.parent == 1 {
+			return true
+		}
+	}
+	return false
+}
+
 // A process counts as busy if it has run for oldEnough seconds, and was busy for
 // everBusy of that: what labctl itself or an engine has just started is none,
 // nor is what answers labctl.

@@ -153,6 +153,15 @@ func TestOneCause(t *testing.T) {
 			sys(f).Units[2] = Unit{Name: "containerd", Active: "failed", Load: "loaded"}
 			stopped(f, Unit{Name: "docker", Active: "active", Load: "loaded"})
 		}, "error containerd-stopped docker2 -", "containerd is stopped on docker2", "labctl exec docker2 -- sh -c 'sudo systemctl start containerd && sudo systemctl restart docker'", true},
+		{"a containerd of the engine's own", func(f *Facts) {
+			sys(f).Units[2] = Unit{Name: "containerd", Active: "inactive", Sub: "dead", Load: "loaded"}
+			sys(f).OwnContainerd = true
+		}, "", "", "", false},
+		{"a containerd of the engine's own, and the engine is silent", func(f *Facts) {
+			sys(f).Units[2] = Unit{Name: "containerd", Active: "inactive", Sub: "dead", Load: "loaded"}
+			sys(f).OwnContainerd = true
+			stopped(f, Unit{Name: "docker", Active: "active", Load: "loaded"})
+		}, "error engine-silent docker2 -", "still starting or hangs", "labctl exec docker2 -- sudo systemctl restart docker.socket docker", false},
 		{"neither containerd nor the engine", func(f *Facts) {
 			sys(f).Units[2] = Unit{Name: "containerd", Active: "inactive", Load: "loaded"}
 			stopped(f, Unit{Name: "docker", Active: "inactive", Load: "loaded"})

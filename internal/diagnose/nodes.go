@@ -139,7 +139,7 @@ func (j *judge) silent(n Node) (f Finding, ok bool) {
 // lacksContainerd tells an engine whose containerd is gone. It goes on to
 // answer most questions.
 func (n Node) lacksContainerd() bool {
-	if n.System == nil {
+	if n.System == nil || n.System.OwnContainerd {
 		return false
 	}
 	c := n.System.unit("containerd")
@@ -194,7 +194,7 @@ func (j *judge) engine(n Node, f *Finding) {
 	case docker.Name != "" && docker.Active != "active":
 		f.ID, f.Cause = EngineStopped, "Docker on NODES starts and ends again: the last evidence says why"
 		f.Remedy = on(n.Name, "sudo journalctl -u docker -n 50") + "\n" + onShell(n.Name, "sudo systemctl reset-failed docker && "+start)
-	case containerd.Name != "" && containerd.Active != "active":
+	case containerd.Name != "" && containerd.Active != "active" && !s.OwnContainerd:
 		f.ID, f.Cause = ContainerdStopped, "containerd is stopped on NODES, and Docker runs no container without it"
 		f.fix(n.Name, "sudo systemctl start containerd && sudo systemctl restart docker")
 	default:

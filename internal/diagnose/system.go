@@ -24,6 +24,10 @@ type System struct {
 	CA        *Certificate `json:"ca,omitempty"`   // the swarm's own
 	Daemon    Daemon       `json:"daemon,omitzero"`
 	Sandbox   *Sandbox     `json:"sandbox,omitempty"` // the ingress sandbox; nil: there is none
+
+	// OwnContainerd says that the engine has started a containerd of its own, as
+	// one does that finds none: it needs no containerd.service.
+	OwnContainerd bool `json:"own_containerd,omitempty"`
 }
 
 // Link is a network interface.
