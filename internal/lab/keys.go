@@ -17,6 +17,7 @@ import (
 
 	"labctl/internal/config"
 	"labctl/internal/remote"
+	"labctl/internal/vagrant"
 )
 
 // keyFile is the lab's own private key. Only the embedded engine's nodes use
@@ -58,14 +59,7 @@ func makeKey(name string) ([]byte, error) {
 
 // wellKnownKeyFile is the private key that every freshly made box trusts, as
 // each start of Vagrant leaves it in Vagrant's own folder.
-func wellKnownKeyFile() string {
-	home := os.Getenv("VAGRANT_HOME")
-	if home == "" {
-		user, _ := os.UserHomeDir() // "" ends in an error that names the file
-		home = filepath.Join(user, ".vagrant.d")
-	}
-	return filepath.Join(home, "insecure_private_key")
-}
+func wellKnownKeyFile() string { return filepath.Join(vagrant.Home(), "insecure_private_key") }
 
 // connectOwn connects to a node of labctl's own box with the lab's key. A new
 // VM knows only the box's well-known key; there that one is replaced first.

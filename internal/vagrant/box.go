@@ -3,8 +3,9 @@ package vagrant
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
-	"slices"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -14,23 +15,42 @@ import (
 // boxTimeout bounds the adding of a box that lies on this machine.
 const boxTimeout = 5 * time.Minute
 
-// AddBox makes a box file known to Vagrant under name, unless it is. changed
-// is false if it was. The folder must hold a Vagrantfile.
+// Home is Vagrant's own folder: VAGRANT_HOME, else .vagrant.d in the user's.
+func Home() string {
+	if home := os.Getenv("VAGRANT_HOME"); home != "" {
+		return home
+	}
+	user, _ := os.UserHomeDir() // "" ends in an error that names the file
+	return filepath.Join(user, ".vagrant.d")
+}
+
+// knowsBox says whether Vagrant has unpacked the box, as its folder shows:
+// asking Vagrant takes it two seconds. Later Vagrants have a folder for each
+// architecture in between.
+func knowsBox(name string) bool {
+	dir := filepath.Join(Home(), "boxes", strings.ReplaceAll(name, "/", "-VAGRANTSLASH-"))
+	for _, place := range []string{"*/libvirt/", "*/*/libvirt/"} {
+		meta, merr := fs.Glob(os.DirFS(dir), place+"metadata.json")
+		disk, derr := fs.Glob(os.DirFS(dir), place+"box.img")
+		if merr == nil && derr == nil && len(meta) > 0 && len(meta) == len(disk) {
+			return true
+		}
+	}
+	return false
+}
+
+// AddBox makes a box file for libvirt known to Vagrant under name, unless it
+// is. changed is false if it was. The folder must hold a Vagrantfile.
 func (c *Client) AddBox(ctx context.Context, name, file string) (changed bool, err error) {
+	if knowsBox(name) {
+		return false, nil
+	}
 	g, err := govagrant.NewVagrantClient(c.Dir)
 	if err != nil {
-		return false, &Error{Command: "box list", Cause: err}
+		return false, &Error{Command: "box add", Cause: err}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, boxTimeout, fmt.Errorf("not done within %v", boxTimeout))
 	defer cancel()
-	list := g.BoxList()
-	list.Env = c.env()
-	if err := c.wait(ctx, "box list", list, func() *os.Process { return list.Process }, &list.ErrorResponse); err != nil {
-		return false, err
-	}
-	if slices.ContainsFunc(list.Boxes, func(b *govagrant.Box) bool { return b.Name == name }) {
-		return false, nil
-	}
 	add := g.BoxAdd(file)
 	add.Env = c.env()
 	add.Name = name

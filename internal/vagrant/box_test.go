@@ -2,6 +2,7 @@ package vagrant
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,29 +10,40 @@ import (
 	"time"
 )
 
-// boxes is a Vagrant that knows one box and notes what it is told.
+// boxes is a Vagrant that notes what it is told, and adds a box.
 const boxes = `echo "$*" >>"$T/called"
-case "$*" in
-"box --machine-readable list") echo '1,,box-name,labctl/debian12-aa'; echo '1,,box-provider,libvirt'; echo '1,,box-version,0' ;;
-*) ADDING ;;
-esac`
+ADDING`
 
 func TestAddBox(t *testing.T) {
+	const add = "box --machine-readable add --name labctl/debian12-bb /a b.box\n"
 	for _, tt := range []struct {
-		name, box, adding string
-		changed           bool
-		called, err       string
+		name, folder, adding string
+		changed              bool
+		called, err          string
 	}{
-		{"known", "labctl/debian12-aa", "", false, "box --machine-readable list\n", ""},
-		{"new", "labctl/debian12-bb", ":", true, "box --machine-readable list\nbox --machine-readable add --name labctl/debian12-bb /a b.box\n", ""},
-		{"added meanwhile", "labctl/debian12-bb", "echo '1,,error-exit,Vagrant::Errors::BoxAlreadyExists,The box already exists.'; exit 1", false,
-			"box --machine-readable list\nbox --machine-readable add --name labctl/debian12-bb /a b.box\n", ""},
-		{"no room", "labctl/debian12-bb", "echo '1,,error-exit,Vagrant::Errors::X,No space left on device'; exit 1", false,
-			"box --machine-readable list\nbox --machine-readable add --name labctl/debian12-bb /a b.box\n", "vagrant box add failed: No space left on device"},
+		{"known", "labctl-VAGRANTSLASH-debian12-bb/0/libvirt", "", false, "", ""},
+		{"known to a later Vagrant", "labctl-VAGRANTSLASH-debian12-bb/0/amd64/libvirt", "", false, "", ""},
+		{"new", "labctl-VAGRANTSLASH-debian12-aa/0/libvirt", ":", true, add, ""},
+		{"half unpacked", "labctl-VAGRANTSLASH-debian12-bb/0/libvirt", ":", true, add, ""},
+		{"of another provider", "labctl-VAGRANTSLASH-debian12-bb/0/virtualbox", ":", true, add, ""},
+		{"known after all", "", "echo '1,,error-exit,Vagrant::Errors::BoxAlreadyExists,The box already exists.'; exit 1", false, add, ""},
+		{"no room", "", "echo '1,,error-exit,Vagrant::Errors::X,No space left on device'; exit 1", false, add, "vagrant box add failed: No space left on device"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := fake(t, strings.Replace(boxes, "ADDING", tt.adding+"\n:", 1))
-			changed, err := c.AddBox(t.Context(), tt.box, "/a b.box")
+			c := fake(t, strings.Replace(boxes, "ADDING", tt.adding, 1))
+			t.Setenv("VAGRANT_HOME", t.TempDir())
+			if tt.folder != "" {
+				dir := filepath.Join(Home(), "boxes", tt.folder)
+				write := func(name string) error { return os.WriteFile(filepath.Join(dir, name), nil, 0o644) }
+				err := errors.Join(os.MkdirAll(dir, 0o755), write("metadata.json"))
+				if tt.name != "half unpacked" {
+					err = errors.Join(err, write("box.img"))
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			changed, err := c.AddBox(t.Context(), "labctl/debian12-bb", "/a b.box")
 			message := ""
 			if err != nil {
 				message = err.Error()
@@ -45,6 +57,7 @@ func TestAddBox(t *testing.T) {
 }
 
 func TestAddBoxInterrupted(t *testing.T) {
+	t.Setenv("VAGRANT_HOME", t.TempDir())
 	c := fake(t, strings.Replace(boxes, "ADDING", `trap 'touch "$T/interrupted"; exit 1' INT; touch "$T/adding"; while :; do sleep 0.05; done`, 1))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
