@@ -236,7 +236,10 @@ func (j *judge) sandbox(n Node) {
 	var ev []string
 	switch s := n.System.Sandbox; {
 	case s == nil:
-		ev = append(ev, n.Name+": /run/docker/netns/ingress_sbox is not there")
+		// An engine makes it when the node first needs it.
+		if len(j.published()) > 0 {
+			ev = append(ev, n.Name+": /run/docker/netns/ingress_sbox is not there")
+		}
 	case s.Error != "":
 		ev = append(ev, n.Name+": /run/docker/netns/ingress_sbox: "+s.Error)
 	default:

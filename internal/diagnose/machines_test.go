@@ -298,3 +298,17 @@ func TestOneCause(t *testing.T) {
 		})
 	}
 }
+
+// An engine makes the ingress sandbox when it first needs it.
+func TestNoSandboxYet(t *testing.T) {
+	f := recorded(t, "healthy-service")
+	sound(&f)
+	f.Swarm.Services, f.Swarm.Tasks = nil, nil
+	for i := range f.Nodes {
+		f.Nodes[i].System.Sandbox = nil
+	}
+	f.Probes[0].Overlay, f.Probes[1].Overlay = nil, nil
+	if found := Judge(f); len(found) > 0 {
+		t.Errorf("a new lab: %+v", found)
+	}
+}

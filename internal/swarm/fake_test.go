@@ -34,6 +34,7 @@ type world struct {
 	engines map[string]*engine // by name
 	nodes   []swarm.Node       // the node list of the swarm at docker1
 	log     []string           // "docker1 POST /swarm/init {…}", no reads
+	bridges []string           // the same of networks
 	ids     int
 }
 
@@ -126,7 +127,11 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if r.URL.RawQuery != "" {
 			line += "?" + r.URL.RawQuery
 		}
-		e.w.log = append(e.w.log, strings.TrimSpace(line+" "+string(body)))
+		to := &e.w.log
+		if path == "/networks/create" {
+			to = &e.w.bridges
+		}
+		*to = append(*to, strings.TrimSpace(line+" "+string(body)))
 	}
 	switch {
 	case path == "/_ping":
@@ -147,6 +152,8 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		e.w.add(e, e.info.NodeID, req.AdvertiseAddr, swarm.NodeRoleManager, true)
 		reply(w, e.info.NodeID)
+	case path == "/networks/create":
+		fail(w, http.StatusConflict, "network with name docker_gwbridge already exists")
 	case path == "/swarm/join":
 		var req swarm.JoinRequest
 		must(e.w.t, json.Unmarshal(body, &req))

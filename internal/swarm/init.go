@@ -27,6 +27,7 @@ func (p pace) init(ctx context.Context, m Member, o Options) (bool, error) {
 	if info.LocalNodeState != swarm.LocalNodeStateInactive {
 		return false, checkLeader(m, o, info)
 	}
+	p.gateway(ctx, m)
 	addr := m.Addr.String()
 	act, cancel := context.WithTimeout(ctx, p.act)
 	defer cancel()

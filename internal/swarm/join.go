@@ -132,6 +132,7 @@ func (p pace) join1(ctx context.Context, leader, m Member) error {
 	if err != nil {
 		return err
 	}
+	p.gateway(ctx, m)
 	start := time.Now()
 	act, cancel := context.WithTimeout(ctx, p.act)
 	defer cancel()

@@ -36,6 +36,7 @@ type API interface {
 	NodeInspect(context.Context, string, client.NodeInspectOptions) (client.NodeInspectResult, error)
 	NodeUpdate(context.Context, string, client.NodeUpdateOptions) (client.NodeUpdateResult, error)
 	NodeRemove(context.Context, string, client.NodeRemoveOptions) (client.NodeRemoveResult, error)
+	NetworkCreate(context.Context, string, client.NetworkCreateOptions) (client.NetworkCreateResult, error)
 }
 
 var _ API = (*client.Client)(nil)
@@ -138,6 +139,20 @@ func (p pace) settled(ctx context.Context, m Member) (swarm.Info, error) {
 		return info.LocalNodeState != swarm.LocalNodeStatePending, err
 	})
 	return info, err
+}
+
+// gateway makes the bridge through which a node's overlays reach the world, as
+// the engine would when it first needs it: so a lab's networks are the same
+// before its first service as after it. An engine that will not, because it has
+// one or for another reason, is left to make it itself.
+func (p pace) gateway(ctx context.Context, m Member) {
+	ctx, cancel := context.WithTimeout(ctx, p.call)
+	defer cancel()
+	_, _ = m.API.NetworkCreate(ctx, "docker_gwbridge", client.NetworkCreateOptions{Driver: "bridge", Options: map[string]string{
+		"com.docker.network.bridge.name":                 "docker_gwbridge",
+		"com.docker.network.bridge.enable_icc":           "false",
+		"com.docker.network.bridge.enable_ip_masquerade": "true",
+	}})
 }
 
 // poll calls done until it says so, fails, or within has passed, which is

@@ -50,6 +50,13 @@ func TestForm(t *testing.T) {
 		`docker2 POST /swarm/join {"ListenAddr":"0.0.0.0:2377","AdvertiseAddr":"192.168.33.12","DataPathAddr":"192.168.33.12",` +
 			`"RemoteAddrs":["192.168.33.11:2377"],"JoinToken":"` + workerToken + `","Availability":""}`,
 	}
+	for i, node := range []string{"docker1", "docker2"} {
+		begin := node + ` POST /networks/create {"Name":"docker_gwbridge","Driver":"bridge",`
+		options := `"Options":{"com.docker.network.bridge.enable_icc":"false","com.docker.network.bridge.enable_ip_masquerade":"true","com.docker.network.bridge.name":"docker_gwbridge"}`
+		if len(w.bridges) != 2 || !strings.HasPrefix(w.bridges[i], begin) || !strings.Contains(w.bridges[i], options) {
+			t.Errorf("bridges %q, want %s…%s", w.bridges, begin, options)
+		}
+	}
 	if diff := cmp.Diff(want, w.log); diff != "" {
 		t.Error(diff)
 	}
