@@ -88,6 +88,8 @@ func Start(t testing.TB, o Options) *Server {
 			return nil, nil
 		},
 	}
+	// As the sshd of Debian 12, which has none of the later ones.
+	s.config.KeyExchanges = []string{"curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "ecdh-sha2-nistp521"}
 	s.config.AddHostKey(s.HostKey)
 	if o.Addr == "" {
 		o.Addr = "127.0.0.1:0"
