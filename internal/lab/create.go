@@ -243,6 +243,8 @@ func (e *Env) peers() map[string]netip.Addr {
 	return peers
 }
 
+// findBundle returns the bundle of Docker's packages, verified; nil if they come
+// from elsewhere.
 func (e *Env) findBundle(ctx context.Context) (*provision.Bundle, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -254,15 +256,17 @@ func (e *Env) findBundle(ctx context.Context) (*provision.Bundle, error) {
 	default:
 		return nil, nil
 	}
-	var b *provision.Bundle
-	var err error
 	if e.Choice.Provider == config.Embedded {
 		// The very one that PrepareHost made, though newer ones of another
 		// release or version lie in the cache; it is only looked up here.
-		b, err = provision.BuildBundle(ctx, e.BundleOptions(nil))
-	} else {
-		b, err = provision.FindBundle(e.Cache, e.Lab.Box.Release, "")
+		b, err := provision.BuildBundle(ctx, e.BundleOptions(nil))
+		if err != nil {
+			return nil, err
+		}
+		e.bundle = b
+		return b, nil
 	}
+	b, err := provision.FindBundle(e.Cache, e.Lab.Box.Release, "")
 	if err != nil {
 		return nil, err
 	}
