@@ -181,7 +181,16 @@ func TestOneThingWrong(t *testing.T) {
 			f.Swarm.Members[1].Availability = "drain"
 			f.Swarm.Tasks[1].State, f.Swarm.Tasks[1].Node, f.Swarm.Tasks[1].Err = "pending", "", "no suitable node (1 node not available for new tasks)"
 		}, "error node-drained docker2 -", []string{"remedy    labctl exec docker1 -- docker node update --availability active docker2"}},
-		{"another swarm", func(f *Facts) { f.Nodes[1].Member.NodeID = "other"; f.Swarm.Members[1].State = "down" },
+		{"another swarm", func(f *Facts) {
+			f.Nodes[1].Member.NodeID = "other"
+			f.Swarm.Members[1].State = "down"
+			f.Nodes[1].Networks = slices.Clone(f.Nodes[1].Networks)
+			for i, w := range f.Nodes[1].Networks {
+				if w.Ingress {
+					f.Nodes[1].Networks[i].ID = "its own, with the usual subnet"
+				}
+			}
+		},
 			"error other-swarm docker2 -", []string{"remedy    labctl exec docker2 -- docker swarm leave --force"}},
 		{"clocks", func(f *Facts) { f.Nodes[1].ClockAhead = -48 * time.Hour; f.Swarm.Members[1].State = "down" },
 			"error clocks-differ docker2 -", []string{"symptom   certificates are not valid yet or no longer, joining fails, times in logs do not fit"}},

@@ -24,6 +24,9 @@ func (o overlay) subnets() []netip.Prefix {
 
 func (j *judge) gatherOverlays() {
 	for _, n := range j.Nodes {
+		if j.elsewhere(n) {
+			continue // its overlays are another swarm's, which may have the same subnets
+		}
 		for _, w := range n.Networks {
 			if w.Scope != "swarm" || w.Driver != "overlay" && w.Driver != "" {
 				continue
@@ -231,6 +234,9 @@ func (j *judge) bridgeOverlap(o overlay) {
 	var nodes, bridges, ev []string
 	first := netip.Prefix{}
 	for _, n := range j.Nodes {
+		if j.elsewhere(n) {
+			continue // its overlays are another swarm's, which may have the same subnets
+		}
 		for _, w := range n.Networks {
 			if w.Scope == "swarm" || !overlap(o.Subnets, w.Subnets) {
 				continue
