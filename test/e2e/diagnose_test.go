@@ -135,13 +135,12 @@ func diagnoseAll(t *testing.T, l *lab, list []breakage) {
 				l.ok(shortWithin, "exec", "docker1", "--", "sh", "-c", tt.undo)
 			}
 		})
+		l.t = t
 		if suite.Err() != nil {
 			return
 		}
 		if !ok {
-			l.t = t
 			l.ok(shortWithin, "reset")
 		}
 	}
-	l.t = t
 }
