@@ -230,16 +230,15 @@ func (j *judge) ingressNetwork() {
 // sandbox finds a node whose ingress sandbox is gone or cut off.
 func (j *judge) sandbox(n Node) {
 	i := slices.IndexFunc(n.Networks, func(w Network) bool { return w.Ingress })
-	if n.Member.State != "active" || i < 0 {
+	// Until a service publishes a port, the swarm gives it no addresses.
+	published := j.published()
+	if n.Member.State != "active" || i < 0 || len(published) == 0 {
 		return
 	}
 	var ev []string
 	switch s := n.System.Sandbox; {
 	case s == nil:
-		// An engine makes it when the node first needs it.
-		if len(j.published()) > 0 {
-			ev = append(ev, n.Name+": /run/docker/netns/ingress_sbox is not there")
-		}
+		ev = append(ev, n.Name+": /run/docker/netns/ingress_sbox is not there")
 	case s.Error != "":
 		ev = append(ev, n.Name+": /run/docker/netns/ingress_sbox: "+s.Error)
 	default:
@@ -249,7 +248,7 @@ func (j *judge) sandbox(n Node) {
 		if !slices.ContainsFunc(s.Addrs, func(a Addr) bool { return !overlap(n.Networks[i].Subnets, []netip.Prefix{a.Prefix.Masked()}) }) {
 			ev = append(ev, n.Name+": the sandbox has no address on "+gwbridge)
 		}
-		for _, p := range j.published() {
+		for _, p := range published {
 			number, proto, _ := strings.Cut(p, "/")
 			if !slices.ContainsFunc(s.Rules, func(r string) bool {
 				return strings.Contains(r, "-p "+proto+" ") && strings.Contains(r+" ", "--dport "+number+" ")

@@ -299,16 +299,19 @@ func TestOneCause(t *testing.T) {
 	}
 }
 
-// An engine makes the ingress sandbox when it first needs it.
-func TestNoSandboxYet(t *testing.T) {
-	f := recorded(t, "healthy-service")
-	sound(&f)
-	f.Swarm.Services, f.Swarm.Tasks = nil, nil
-	for i := range f.Nodes {
-		f.Nodes[i].System.Sandbox = nil
-	}
-	f.Probes[0].Overlay, f.Probes[1].Overlay = nil, nil
-	if found := Judge(f); len(found) > 0 {
-		t.Errorf("a new lab: %+v", found)
+// The swarm gives an ingress sandbox addresses when a service first publishes
+// a port.
+func TestEmptySandbox(t *testing.T) {
+	for _, empty := range []*Sandbox{nil, {}} {
+		f := recorded(t, "healthy-service")
+		sound(&f)
+		f.Swarm.Services, f.Swarm.Tasks = nil, nil
+		for i := range f.Nodes {
+			f.Nodes[i].System.Sandbox = empty
+		}
+		f.Probes[0].Overlay, f.Probes[1].Overlay = nil, nil
+		if found := Judge(f); len(found) > 0 {
+			t.Errorf("a new lab with the sandbox %v: %+v", empty, found)
+		}
 	}
 }
