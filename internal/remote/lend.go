@@ -252,8 +252,9 @@ func forward(wanted ssh.NewChannel, node ssh.Conn) (ended bool) {
 		_ = far.CloseWrite()
 	}()
 	var left atomic.Bool
+	var answering sync.Mutex
 	go func() {
-		pass(far, nearReqs)
+		pass(far, nearReqs, &answering)
 		left.Store(true)
 		_ = far.Close()
 	}()
@@ -264,20 +265,26 @@ func forward(wanted ssh.NewChannel, node ssh.Conn) (ended bool) {
 		output.Wait()
 		_ = near.CloseWrite()
 	})
-	all.Go(func() { pass(near, farReqs) }) // an exit code comes this way
+	all.Go(func() { pass(near, farReqs, new(sync.Mutex)) }) // an exit code comes this way
 	all.Wait()
 	ended = !left.Load()
+	// A command can be over before the answer to its beginning is handed on.
+	answering.Lock()
+	defer answering.Unlock()
 	_ = near.Close()
 	return ended
 }
 
-// pass hands requests on until there are no more.
-func pass(to ssh.Channel, reqs <-chan *ssh.Request) {
+// pass hands requests on until there are no more. It holds answering from a
+// request to its answer.
+func pass(to ssh.Channel, reqs <-chan *ssh.Request, answering *sync.Mutex) {
 	for r := range reqs {
+		answering.Lock()
 		ok, err := to.SendRequest(r.Type, r.WantReply, r.Payload)
 		if r.WantReply {
 			_ = r.Reply(ok && err == nil, nil)
 		}
+		answering.Unlock()
 	}
 }
 

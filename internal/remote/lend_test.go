@@ -178,3 +178,15 @@ func TestNoLender(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A command may end before the lender has said that it began.
+func TestLenderOfQuickCommands(t *testing.T) {
+	s := sshtest.Start(t, sshtest.Options{})
+	_, socket := startLender(t, options(t), endpoint(s, "docker1"))
+	c := borrow(t, s, socket)
+	for i := range 300 {
+		if res, err := c.Run(t.Context(), Command{Argv: []string{"echo", "here"}}); err != nil || res.Stdout != "here\n" {
+			t.Fatalf("command %d: %+v, %v", i, res, err)
+		}
+	}
+}
