@@ -67,13 +67,14 @@ func (l *lab) identities() []string {
 	return lines
 }
 
-// TestBake makes a box of a node, and a lab from that box.
+// TestBake makes a box of a node, and a lab from that box; then one from the
+// box in which this machine has installed Docker's packages.
 func TestBake(t *testing.T) {
 	needVMs(t)
 	before := lookAtHost(t)
 	boxes := ownCache(t)
 	l := newLab(t, "provider = \"embedded\"\n")
-	cold := l.ok(createWithin, "create")
+	cold := l.ok(createWithin, "create", "--no-cache")
 	first := l.identities()
 
 	r := l.run(shortWithin, func(e ui.Event) bool { return e.Step == "bake" && e.Detail == "copy the node's disk" }, "bake")
@@ -158,6 +159,42 @@ func TestBake(t *testing.T) {
 			}
 			owner[id] = node
 		}
+	}
+	for _, s := range l.ok(shortWithin, "create").steps() {
+		if !strings.HasSuffix(s, ": kept") {
+			t.Errorf("a second create: step %q, want kept", s)
+		}
+	}
+	l.ok(shortWithin, "destroy", "--force")
+
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	inBox := l.ok(createWithin, "create")
+	t.Logf("create took %v with Docker's packages in the box; the lab was ready after %v", inBox.took, inBox.ready())
+	made, err := filepath.Glob(filepath.Join(boxes, "docker-*.box"))
+	if err != nil || len(made) != 1 {
+		t.Fatalf("boxes with packages: %q, %v", made, err)
+	}
+	parts := strings.Split(strings.TrimSuffix(filepath.Base(made[0]), ".box"), "-") // docker, the system, inputs, content
+	t.Cleanup(func() {
+		_ = exec.Command("vagrant", "box", "remove", "--force", "labctl/"+parts[1]+"-docker-"+parts[len(parts)-1]).Run()
+	})
+	if steps := inBox.steps(); !slices.Contains(steps, "docker box: done") {
+		t.Errorf("no box was made: %q", steps)
+	}
+	for _, e := range inBox.events {
+		if e.Node != "" && strings.Contains(e.Detail, "packages") {
+			t.Errorf("%s: %s: %s, though they are in the box", e.Node, e.Step, e.Detail)
+		}
+	}
+	for _, n := range []string{"docker1", "docker2"} {
+		if c, w := cold.elapsed(n, "install docker"), inBox.elapsed(n, "install docker"); w <= 0 || w > c*3/4 {
+			t.Errorf("install docker on %s took %v without the box and %v with it: nothing gained", n, c, w)
+		}
+	}
+	if st := l.status(); !st.Ready || len(st.Nodes) != 2 {
+		t.Errorf("status %+v", st)
 	}
 	for _, s := range l.ok(shortWithin, "create").steps() {
 		if !strings.HasSuffix(s, ": kept") {
