@@ -234,9 +234,6 @@ func (j *judge) bridgeOverlap(o overlay) {
 	var nodes, bridges, ev []string
 	first := netip.Prefix{}
 	for _, n := range j.Nodes {
-		if j.elsewhere(n) {
-			continue // its overlays are another swarm's, which may have the same subnets
-		}
 		for _, w := range n.Networks {
 			if w.Scope == "swarm" || !overlap(o.Subnets, w.Subnets) {
 				continue

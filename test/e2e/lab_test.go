@@ -140,7 +140,14 @@ func TestLab(t *testing.T) {
 	})
 
 	step("scenario 4-1", func(t *testing.T) {
+		networks := func() string {
+			return l.ok(shortWithin, "exec", "docker1", "--", "docker", "network", "ls", "--format", "{{.Name}}").out
+		}
+		before := networks()
 		r := l.ok(scenarioWithin, "scenario", "lb")
+		if diff := cmp.Diff(before, networks()); diff != "" {
+			t.Errorf("the first service changed the networks: %s", diff)
+		}
 		if !strings.Contains(r.out, "\nPASS: 4-1 Load balancing across hosts: 5 of 5 checks held") {
 			t.Errorf("no verdict in\n%s", r.out)
 		}
