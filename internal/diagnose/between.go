@@ -15,7 +15,7 @@ func (j *judge) docker() {
 		if !n.answered() || n.System == nil || j.hurt[n.Name] {
 			continue
 		}
-		if j.rulesMissing(n) {
+		if j.outsideIngress(n) || j.rulesMissing(n) {
 			continue
 		}
 		j.forwardBlocked(n)
@@ -224,6 +224,12 @@ func (j *judge) ingressNetwork() {
 		Cause:    "the swarm has no ingress network: somebody removed it",
 		Evidence: []string{asked[0] + ": docker network ls shows none"}}
 	f.fix(asked[0], fmt.Sprintf("docker network create -d overlay --ingress --subnet %s ingress", j.freeSubnet()))
+	// An engine connects itself to a new ingress network when it starts, and not before.
+	for _, n := range j.Nodes {
+		if n.answered() && n.Member.State == "active" && !j.hurt[n.Name] {
+			f.fix(n.Name, "sudo systemctl restart docker")
+		}
+	}
 	j.add(f)
 }
 
@@ -260,10 +266,29 @@ func (j *judge) sandbox(n Node) {
 	if ev == nil {
 		return
 	}
+	j.noIngress(n, fmt.Sprintf("the ingress sandbox of %s, through which published ports come in, is missing or damaged", n.Name), ev)
+}
+
+// outsideIngress finds a node that does not know the swarm's ingress network:
+// workers of Docker 20.10 do not when it was removed and made again.
+func (j *judge) outsideIngress(n Node) bool {
+	isIngress := func(w Network) bool { return w.Ingress }
+	i := slices.IndexFunc(j.Nodes, func(m Node) bool {
+		return m.answered() && m.Member.Manager && slices.ContainsFunc(m.Networks, isIngress)
+	})
+	if n.Member.State != "active" || i < 0 || slices.ContainsFunc(n.Networks, isIngress) || len(j.published()) == 0 {
+		return false
+	}
+	j.noIngress(n, fmt.Sprintf("%s is not connected to the swarm's ingress network, through which published ports come in: somebody removed that, and made it again", n.Name),
+		[]string{fmt.Sprintf("docker network ls shows ingress on %s, and not on %s", j.Nodes[i].Name, n.Name)})
+	return true
+}
+
+// noIngress tells why published ports do not answer at one node.
+func (j *judge) noIngress(n Node, cause string, evidence []string) {
 	f := Finding{ID: SandboxBroken, Nodes: []string{n.Name}, Networks: []string{"ingress"},
-		Symptom:  fmt.Sprintf("ports that services publish do not answer at %s, while they do at other nodes", n.Name),
-		Cause:    fmt.Sprintf("the ingress sandbox of %s, through which published ports come in, is missing or damaged", n.Name),
-		Evidence: ev}
+		Symptom: fmt.Sprintf("ports that services publish do not answer at %s, while they do at other nodes", n.Name),
+		Cause:   cause, Evidence: evidence}
 	j.hurt[n.Name] = true
 	f.fix(n.Name, "sudo systemctl restart docker")
 	j.add(f)

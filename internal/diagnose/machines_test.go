@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -253,13 +254,19 @@ func TestOneCause(t *testing.T) {
 		{"no sandbox", func(f *Facts) { sys(f).Sandbox = nil; f.Probes[0].Overlay, f.Probes[1].Overlay = nil, nil },
 			"error ingress-sandbox-broken docker2 ingress", "missing or damaged", "labctl exec docker2 -- sudo systemctl restart docker", true},
 		{"a sandbox without its rules", func(f *Facts) { sys(f).Sandbox.Rules = nil }, "error ingress-sandbox-broken docker2 ingress", "missing or damaged", "labctl exec docker2 -- sudo systemctl restart docker", true},
+		{"outside the ingress network", func(f *Facts) {
+			f.Nodes[1].Networks = slices.DeleteFunc(slices.Clone(f.Nodes[1].Networks), func(w Network) bool { return w.Ingress })
+			f.Nodes[1].Firewall[0].Lines = without(dockerRules, "DOCKER-INGRESS")
+			sys(f).Sandbox = nil
+			f.Probes[0].Overlay, f.Probes[1].Overlay = nil, nil
+		}, "error ingress-sandbox-broken docker2 ingress", "docker2 is not connected to the swarm's ingress network", "labctl exec docker2 -- sudo systemctl restart docker", true},
 		{"no ingress", func(f *Facts) {
 			for i := range f.Nodes {
 				f.Nodes[i].Networks = f.Nodes[i].Networks[:4]
 				f.Nodes[i].System.Sandbox = nil
 			}
 			f.Swarm.Services = nil
-		}, "error ingress-missing docker1 ingress", "no ingress network", "labctl exec docker1 -- docker network create -d overlay --ingress --subnet 10.20.0.0/24 ingress", true},
+		}, "error ingress-missing docker1 ingress", "no ingress network", "labctl exec docker1 -- docker network create -d overlay --ingress --subnet 10.20.0.0/24 ingress\nlabctl exec docker1 -- sudo systemctl restart docker\nlabctl exec docker2 -- sudo systemctl restart docker", true},
 		{"a certificate", func(f *Facts) {
 			sys(f).Cert.Until = f.Swarm.Now.Add(-time.Minute)
 			f.Nodes[1].Member.State = "error"

@@ -31,9 +31,13 @@ const (
 // probeReady is how long a node may take to come to the start, and probeWithin
 // how long it then tries. A sound lab is through in a moment; what costs time
 // is an answer that does not come, and a busy emulated node is slow to answer.
+// If nothing but the bulk through the overlay is missing, there is bulkWithin
+// more: TCP waits longer with each packet that is lost while the engines still
+// learn where their neighbours are.
 const (
 	probeReady  = 20 * time.Second
 	probeWithin = 8 * time.Second
+	bulkWithin  = 16 * time.Second
 )
 
 // tries lets all nodes try each other's ports at the same time: what one
@@ -41,7 +45,8 @@ const (
 type tries struct {
 	dataPath uint16
 	ready    time.Duration // probeReady
-	within   time.Duration // probeWithin, whole seconds
+	within   time.Duration // probeWithin
+	bulk     time.Duration // bulkWithin
 
 	mu      sync.Mutex
 	nodes   []*tryNode
@@ -67,7 +72,7 @@ type tryNode struct {
 
 // newTries takes the nodes that can be reached, if there are two at least.
 func newTries(targets []Target, dataPath uint16) *tries {
-	t := &tries{dataPath: dataPath, ready: probeReady, within: probeWithin}
+	t := &tries{dataPath: dataPath, ready: probeReady, within: probeWithin, bulk: bulkWithin}
 	for _, target := range targets {
 		if target.Runner != nil {
 			stdin, feed := io.Pipe()
@@ -90,7 +95,7 @@ func tcpPorts(manager bool) []uint16 {
 }
 
 func (t *tries) run(ctx context.Context) {
-	ctx, cancel := context.WithTimeoutCause(ctx, t.ready+t.within+10*time.Second, errors.New("the node did not end its tries in time"))
+	ctx, cancel := context.WithTimeoutCause(ctx, t.ready+t.within+t.bulk+10*time.Second, errors.New("the node did not end its tries in time"))
 	defer cancel()
 	mark := fmt.Sprintf("labctl-probe-%x", time.Now().UnixNano())
 	ready := time.AfterFunc(t.ready, func() { t.start(true) })
@@ -98,7 +103,7 @@ func (t *tries) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, n := range t.nodes {
 		argv := []string{"sudo", "-n", "perl", "-e", probeScript, "--", mark,
-			strconv.Itoa(int(t.within / time.Second)), strconv.Itoa(int(t.dataPath))}
+			strconv.Itoa(int((t.within + t.bulk) / time.Second)), strconv.Itoa(int(t.dataPath))}
 		for _, other := range t.nodes {
 			if other == n {
 				continue
@@ -152,6 +157,22 @@ func (t *tries) startLocked(late bool) {
 		// A pipe blocks until it is read.
 		go func() { _, _ = io.WriteString(n.feed, word+"\n") }()
 	}
+	time.AfterFunc(t.within, t.enough)
+}
+
+// enough ends the tries, unless only the bulk is still missing.
+func (t *tries) enough() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.completeLocked(false) {
+		t.endLocked()
+	}
+}
+
+func (t *tries) endLocked() {
+	for _, n := range t.nodes {
+		_ = n.feed.Close()
+	}
 }
 
 // heard takes one line of probe.pl, and ends the tries when nothing is left
@@ -190,10 +211,8 @@ func (t *tries) heard(n *tryNode, line string) {
 	if !t.started {
 		return
 	}
-	if t.completeLocked() {
-		for _, n := range t.nodes {
-			_ = n.feed.Close()
-		}
+	if t.completeLocked(true) {
+		t.endLocked()
 	}
 }
 
@@ -210,8 +229,9 @@ func (t *tries) done(n *tryNode, err error) {
 	t.startLocked(false)
 }
 
-// completeLocked tells that everything that can be open is known to be.
-func (t *tries) completeLocked() bool {
+// completeLocked tells that everything that can be open is known to be, with or
+// without the bulk.
+func (t *tries) completeLocked(bulk bool) bool {
 	for _, from := range t.nodes {
 		if from.err == nil && slices.ContainsFunc(from.asks, func(ip string) bool { return !from.said["dns "+ip] }) {
 			return false
@@ -224,7 +244,7 @@ func (t *tries) completeLocked() bool {
 			if !p.Echo || !p.Marked || p.MTU == 0 || p.Large < p.MTU {
 				return false
 			}
-			if o := p.Overlay; o != nil && (!o.Bulk || o.MTU == 0 || o.Large < o.MTU) {
+			if o := p.Overlay; o != nil && (bulk && !o.Bulk || o.MTU == 0 || o.Large < o.MTU) {
 				return false
 			}
 			for _, port := range tcpPorts(to.Role == config.Manager) {

@@ -27,6 +27,7 @@ type fakePerl struct {
 	word    string // that it got to go
 	stopped bool   // whether it waited for the end of its input
 	giveUp  bool
+	late    string // said after 1.3 s, unless the input ends before
 }
 
 func (p *fakePerl) Run(_ context.Context, c remote.Command) (remote.Result, error) {
@@ -54,8 +55,20 @@ func (p *fakePerl) Run(_ context.Context, c remote.Command) (remote.Result, erro
 	p.word = word
 	say(p.lines...)
 	if !p.giveUp {
-		_, err := in.ReadByte()
-		p.stopped = err == io.EOF
+		stopped := make(chan bool, 1)
+		go func() {
+			_, err := in.ReadByte()
+			stopped <- err == io.EOF
+		}()
+		if p.late != "" {
+			select {
+			case <-time.After(1300 * time.Millisecond):
+				say(p.late)
+			case p.stopped = <-stopped:
+				stopped <- p.stopped
+			}
+		}
+		p.stopped = <-stopped
 	}
 	say("end")
 	return res, nil
@@ -65,7 +78,7 @@ func try(t *testing.T, one, two *fakePerl) (Facts, []string) {
 	t.Helper()
 	l := lab(t)
 	tr := newTries([]Target{{Node: l.Nodes[0], Runner: one}, {Node: l.Nodes[1], Runner: two}}, 4790)
-	tr.ready, tr.within = 300*time.Millisecond, 2*time.Second
+	tr.ready, tr.within, tr.bulk = 300*time.Millisecond, time.Second, time.Second
 	f := Facts{Nodes: []Node{{Name: "docker1"}, {Name: "docker2"}}}
 	tr.run(t.Context())
 	tr.tell(&f)
@@ -145,6 +158,28 @@ func TestProbesThatFail(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, f.Probes); diff != "" {
 		t.Errorf("probes (-want +got):\n%s", diff)
+	}
+}
+
+// TCP is waited for longer than the rest, and the rest is not.
+func TestBulkMayComeLate(t *testing.T) {
+	for name, tt := range map[string]struct {
+		lost string // what does not come at all
+		want bool
+	}{
+		"nothing else is missing": {"", true},
+		"more is missing":         {"udp " + ip1 + " 7946", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			one, two := soundPair()
+			late := "bulk " + ip1
+			two.lines = slices.DeleteFunc(two.lines, func(l string) bool { return l == late || l == tt.lost })
+			two.late = late
+			f, _ := try(t, one, two)
+			if got := f.Probes[0].Overlay.Bulk; got != tt.want || !one.stopped || !two.stopped {
+				t.Errorf("bulk arrived: %v, want %v; stopped: %v, %v", got, tt.want, one.stopped, two.stopped)
+			}
+		})
 	}
 }
 
@@ -265,13 +300,14 @@ ip -n sa addr add 10.0.0.2/24 dev eth0
 ip -n sb addr add 10.0.0.3/24 dev eth0
 for n in a b; do ip -n $n link set e0 up; done
 for n in sa sb; do ip -n $n link set eth0 up mtu 1450; done
+ROUNDS=3
 eval "$SETUP"
 probe() {
 	unshare -m sh -c "touch /run/docker/netns/ingress_sbox; mount --bind /run/netns/$2 /run/docker/netns/ingress_sbox
-		exec nsenter --net=/run/netns/$1 perl -e \"\$PROBE\" -- mark-1 3 4789 $3,7946"
+		exec nsenter --net=/run/netns/$1 perl -e \"\$PROBE\" -- mark-1 $ROUNDS 4789 $3,7946"
 }
-{ sleep 1; echo "go 192.168.33.12=10.0.0.3"; sleep 5; } | probe a sa 192.168.33.12 >/run/a &
-{ sleep 1; echo "go 192.168.33.11=10.0.0.2"; sleep 5; } | probe b sb 192.168.33.11 >/run/b &
+{ sleep 1; echo "go 192.168.33.12=10.0.0.3"; sleep $((ROUNDS + 2)); } | probe a sa 192.168.33.12 >/run/a &
+{ sleep 1; echo "go 192.168.33.11=10.0.0.2"; sleep $((ROUNDS + 2)); } | probe b sb 192.168.33.11 >/run/b &
 wait
 cat /run/b
 `
@@ -282,6 +318,7 @@ cat /run/b
 		"sound":          {"", []string{"sandbox 10.0.0.3", "mtu 192.168.33.11 1500", "overmtu 192.168.33.11 1450", "large 192.168.33.11 1500", "over 192.168.33.11 1450", "bulk 192.168.33.11"}},
 		"narrow":         {"ip -n b link set e0 mtu 1300", []string{"mtu 192.168.33.11 1300", "large 192.168.33.11 1300", "over 192.168.33.11 1450", "bulk 192.168.33.11"}},
 		"narrow overlay": {"ip -n sb link set eth0 mtu 1280", []string{"large 192.168.33.11 1500", "overmtu 192.168.33.11 1280", "over 192.168.33.11 1280"}},
+		"late overlay":   {"ROUNDS=6\nip netns exec sa sysctl -qw net.ipv4.tcp_syn_linear_timeouts=0 2>/dev/null || :\nip -n sa neigh add 10.0.0.3 dev eth0 lladdr 02:00:00:00:00:01\n(sleep 4.5; ip -n sa neigh del 10.0.0.3 dev eth0) &", []string{"bulk 192.168.33.11"}},
 		"dead overlay":   {"ip -n sa link set eth0 down", []string{"large 192.168.33.11 1500", "overmtu 192.168.33.11 1450"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -305,7 +342,7 @@ cat /run/b
 				}
 			}
 			for _, never := range []string{"large 192.168.33.11 1500", "over 192.168.33.11 1450", "bulk 192.168.33.11"} {
-				if said[never] && !slices.Contains(tt.want, never) && !(name == "narrow overlay" && never == "bulk 192.168.33.11") {
+				if said[never] && !slices.Contains(tt.want, never) && name != "late overlay" && !(name == "narrow overlay" && never == "bulk 192.168.33.11") {
 					t.Errorf("it says %q:\n%s", never, out)
 				}
 			}
