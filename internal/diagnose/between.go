@@ -298,12 +298,14 @@ func (j *judge) noIngress(n Node, cause string, evidence []string) {
 // cause is told that would keep it from passing.
 func (j *judge) overlayProbes() {
 	var nodes, ev []string
+	var bad []Probe
 	var small, bulk bool
 	for _, p := range j.Probes {
 		o := p.Overlay
 		if o == nil || j.hurt[p.From] || j.hurt[p.To] || o.MTU == 0 || o.Large > 0 && o.Bulk || j.told(p) {
 			continue // where bulk passes, the sender has learned what does
 		}
+		bad = append(bad, p)
 		for _, name := range []string{p.From, p.To} {
 			if !slices.Contains(nodes, name) {
 				nodes = append(nodes, name)
@@ -323,8 +325,14 @@ func (j *judge) overlayProbes() {
 	if nodes == nil {
 		return
 	}
+	// With one node in every pair, and several others, it is that one.
+	if common := slices.DeleteFunc(slices.Clone(nodes), func(name string) bool {
+		return slices.ContainsFunc(bad, func(p Probe) bool { return p.From != name && p.To != name })
+	}); len(common) == 1 {
+		nodes = common
+	}
 	f := Finding{ID: OverlayBroken, Nodes: nodes, Networks: []string{"ingress"}, Evidence: ev,
-		Symptom: "published ports answer now and then, or never; containers on " + enumerate(nodes) + " do not reach each other",
+		Symptom: "published ports answer now and then, or never; containers on " + enumerate(nodes) + " and on other nodes do not reach each other",
 		Cause:   "large packets get lost inside the overlay ingress, while the nodes' own network carries them: an MTU in one of Docker's namespaces was changed"}
 	switch {
 	case small:

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -213,7 +214,11 @@ func (n *Node) readAddrs(text string, s *System) error {
 			Prefixlen int        `json:"prefixlen"`
 		} `json:"addr_info"`
 	}
-	if err := json.Unmarshal([]byte(orEmpty(text)), &list); err != nil {
+	// Every machine has an interface at least.
+	if strings.TrimSpace(text) == "" {
+		return errors.New("ip -j addr says nothing")
+	}
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
 		return fmt.Errorf("ip addr: %w", err)
 	}
 	for _, l := range list {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -43,6 +44,20 @@ var brokenMore = []breakage{
 	{name: "a busy processor", node: "docker3", how: "systemd-run -q --unit=busy sh -c 'for i in 1 2 3; do while :; do :; done & done; wait'", id: "cpu-starved", cause: "keep"},
 }
 
+// brokenRare are those that change the machine or the swarm more deeply.
+var brokenRare = []breakage{
+	{name: "no programs to ask with", node: "docker3", how: "mv /usr/bin/ip /root/", id: "node-mute", cause: "a command on the node failed", look: true,
+		mend: "mv /root/ip /usr/bin/"},
+	{name: "memory used up", node: "docker3", how: "mkdir -p /run/eat; mount -t tmpfs -o size=90% none /run/eat; head -c $(($(awk '/^MemAvailable/ { print $2 }' /proc/meminfo) - 30000))K /dev/zero >/run/eat/x", id: "memory-low", cause: "the memory of docker3 is used up", look: true,
+		mend: "umount /run/eat"},
+	{name: "a module that is not to be loaded", node: "docker3", how: "systemctl stop docker.socket docker; umount /run/docker/netns/*; sleep 3; iptables -F; iptables -t mangle -F; rmmod xt_ipvs; rmmod ip_vs_rr; rmmod ip_vs; echo 'install ip_vs /bin/false' >/etc/modprobe.d/no.conf; systemctl start docker", id: "module-missing", cause: "the kernel of docker3 has no module ip_vs", look: true,
+		mend: "rm /etc/modprobe.d/no.conf; modprobe ip_vs; systemctl restart docker"},
+	{name: "the way into the overlay is cut", node: "docker2", how: "nsenter --net=$(ls -t /run/docker/netns/1-* | head -n 1) ip link set vxlan0 down", id: "overlay-broken", cause: "the overlay ingress carries nothing", fix: true},
+	{name: "left and come back", node: "docker3", how: "docker swarm leave; sleep 2; docker swarm join --advertise-addr 192.168.33.13 --token TOKEN 192.168.33.11:2377", id: "former-self", cause: "docker3 has left the swarm and joined it again", fix: true},
+	{name: "the wrong address", node: "docker3", how: "docker swarm leave; sleep 2; docker swarm join --advertise-addr eth0 --token TOKEN 192.168.33.11:2377; sleep 10", id: "wrong-advertise-address", cause: "docker3 joined the swarm with the address 192.168.121."},
+	{name: "powered off", node: "docker3", how: "(sleep 1; poweroff -f) >/dev/null 2>&1 &", id: "vm-off", cause: "the VM of docker3 is powered off"},
+}
+
 // TestDiagnose breaks a lab of three in all these ways. A lab with a drained
 // node, and one under a rolling update, has nothing wrong.
 func TestDiagnose(t *testing.T) {
@@ -76,7 +91,7 @@ func TestDiagnose(t *testing.T) {
 		onManager(t, noWeb)
 	})
 	l.t = t
-	diagnoseAll(t, l, brokenMore)
+	diagnoseAll(t, l, slices.Concat(brokenMore, brokenRare))
 	l.ok(shortWithin, "reset")
 }
 

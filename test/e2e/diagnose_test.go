@@ -72,11 +72,12 @@ var onNode = regexp.MustCompile(`^on (\w+)\b.*:$`)
 // breakage is a way to break a sound lab, what diagnose then finds, alone, and
 // whether --fix mends it; else the remedy is typed as printed.
 type breakage struct {
-	name, node, how string // how is for a shell of root's on the node
+	name, node, how string // how is for a shell of root's on the node; TOKEN is a worker's
 	id, cause       string // id may be one of several: "a|b"
 	fix             bool
 	undo            string // for a shell on docker1, once the remedy has been typed
-	look            bool   // the remedy only shows what to look at: undo is the mend
+	look            bool   // the remedy only shows what to look at: undo and mend are the mend
+	mend            string // as undo, for a shell of root's on the node
 }
 
 // broken are those of a lab of two nodes.
@@ -109,6 +110,9 @@ func diagnoseAll(t *testing.T, l *lab, list []breakage) {
 	for _, tt := range list {
 		ok := t.Run(tt.name, func(t *testing.T) {
 			l.t = t
+			if strings.Contains(tt.how, "TOKEN") {
+				tt.how = strings.ReplaceAll(tt.how, "TOKEN", strings.TrimSpace(l.ok(shortWithin, "exec", "docker1", "--", "docker", "swarm", "join-token", "-q", "worker").out))
+			}
 			l.ok(shortWithin, "exec", tt.node, "--", "sudo", "sh", "-c", tt.how)
 			found := l.diagnosed(func(f []finding) bool { return len(f) > 0 })
 			if len(found) != 1 || !slices.Contains(strings.Split(tt.id, "|"), found[0].ID) || !strings.Contains(found[0].Cause, tt.cause) {
@@ -123,6 +127,9 @@ func diagnoseAll(t *testing.T, l *lab, list []breakage) {
 				}
 			case len(found) > 0 && !tt.look:
 				l.follow(t, found[0].Remedy)
+			}
+			if tt.mend != "" {
+				l.ok(shortWithin, "exec", tt.node, "--", "sudo", "sh", "-c", tt.mend)
 			}
 			if tt.undo != "" && tt.look {
 				l.ok(shortWithin, "exec", "docker1", "--", "sh", "-c", tt.undo)
