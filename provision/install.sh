@@ -269,6 +269,26 @@ start() {
 	progress "dockerd answers"
 }
 
+# load_image FOLDER: gives Docker the image that toolbox.sh left there, or that
+# a box with Docker in it has brought.
+load_image() {
+	image=labctl/toolbox:latest id=$(cat "$1/toolbox.id")
+	# Docker's own list is looked at first: asking with its client takes a second
+	# on an emulated node, and a new node has no image at all.
+	has=''
+	if grep -qs "\"$image\"" /var/lib/docker/image/*/repositories.json; then
+		has=$(docker image inspect --format '{{.Id}}' "$image" 2>/dev/null || :)
+	fi
+	if [ "$has" != "$id" ]; then
+		docker load -q -i "$1/toolbox.tar" >"$dir/load.log" 2>&1 || {
+			cat "$dir/load.log" >&2
+			fail "docker load of $image failed: $(tail -n 1 "$dir/load.log")"
+		}
+		changed "image $image $id"
+	fi
+	rm -f "$1/toolbox.id" "$1/toolbox.tar"
+}
+
 command -v systemctl >/dev/null || fail "the node has no systemd, which starts Docker"
 # In a box with Docker in it dockerd starts with the node, and may be at it.
 was_active=0
@@ -288,7 +308,12 @@ else
 fi
 start
 progress "making the scenario image"
-sh -eu "$dir/toolbox.sh" "$dir"
+toolbox=/var/lib/labctl
+[ -s "$toolbox/toolbox.id" ] || {
+	toolbox=$dir
+	sh -eu "$dir/toolbox.sh" "$dir"
+}
+load_image "$toolbox"
 progress "running a container"
 # docker.io without apparmor, or a kernel without overlayfs, shows only here.
 said=$(docker run --rm --network none labctl/toolbox:latest sh -c 'echo ok' 2>"$dir/run.log" </dev/null) || :

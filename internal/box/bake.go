@@ -45,6 +45,8 @@ type InstallOptions struct {
 	Packages string
 	// Files are written before: what a file of the node says, by its path.
 	Files map[string]string
+	// Finish is a shell script that runs in it at the end; "" for none.
+	Finish string
 }
 
 // FindBaked looks for the box that Bake makes of a node with these contents

@@ -39,7 +39,7 @@ func (b builder) bake(ctx context.Context, o BakeOptions) (Box, error) {
 func (b builder) install(ctx context.Context, o InstallOptions) (Box, error) {
 	return b.from(ctx, installed, o.Contents, "bake/install.sh", func(work string, plain Box) error {
 		// Programs of the box run in it, each as its own user.
-		errs := []error{os.Chmod(work, 0o755), os.Symlink(plain.Path, filepath.Join(work, "plain.box")), os.Symlink(o.Packages, filepath.Join(work, "debs")), os.Mkdir(filepath.Join(work, "files"), 0o755)}
+		errs := []error{os.Chmod(work, 0o755), os.Symlink(plain.Path, filepath.Join(work, "plain.box")), os.Symlink(o.Packages, filepath.Join(work, "debs")), os.Mkdir(filepath.Join(work, "files"), 0o755), os.WriteFile(filepath.Join(work, "finish.sh"), []byte(o.Finish), 0o644)}
 		for name, text := range o.Files {
 			file := filepath.Join(work, "files", filepath.FromSlash(name))
 			errs = append(errs, os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o644))

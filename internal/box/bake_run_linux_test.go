@@ -184,13 +184,16 @@ func TestInstall(t *testing.T) {
 		if text, err := os.ReadFile(filepath.Join(work, "files/etc/docker/daemon.json")); err != nil || string(text) != "{}" {
 			t.Errorf("daemon.json: %q, %v", text, err)
 		}
+		if text, err := os.ReadFile(filepath.Join(work, "finish.sh")); err != nil || string(text) != "true" {
+			t.Errorf("finish.sh: %q, %v", text, err)
+		}
 		say(t, c, "progress: install the packages\n", "")
 		write(t, filepath.Join(work, "box.box"), "first")
 		return remote.Result{Argv: c.Argv}, nil
 	}))
 	names := cached(t, b)
 	plain = filepath.Join(boxDir(b.Options), names[0])
-	o := InstallOptions{Contents: "docker", Packages: debs, Files: map[string]string{"etc/docker/daemon.json": "{}"}}
+	o := InstallOptions{Contents: "docker", Packages: debs, Files: map[string]string{"etc/docker/daemon.json": "{}"}, Finish: "true"}
 	got, err := b.install(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

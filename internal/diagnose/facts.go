@@ -153,13 +153,15 @@ type Swarm struct {
 
 // SwarmMember is one line of the node list.
 type SwarmMember struct {
-	ID           string `json:"id"`
-	Hostname     string `json:"hostname"`
-	State        string `json:"state"`
-	Message      string `json:"message,omitempty"`
-	Availability string `json:"availability"`
-	Leader       bool   `json:"leader,omitempty"`
-	Reachability string `json:"reachability,omitempty"` // "" for workers
+	ID       string `json:"id"`
+	Hostname string `json:"hostname"`
+	State    string `json:"state"`
+	// Addr is where it was seen to come from; zero if that is not known.
+	Addr         netip.Addr `json:"addr,omitzero"`
+	Message      string     `json:"message,omitempty"`
+	Availability string     `json:"availability"`
+	Leader       bool       `json:"leader,omitempty"`
+	Reachability string     `json:"reachability,omitempty"` // "" for workers
 }
 
 // Service is one service.

@@ -240,6 +240,7 @@ func askSwarm(ctx context.Context, t Target) Swarm {
 	for _, n := range nodes.Items {
 		m := SwarmMember{ID: n.ID, Hostname: n.Description.Hostname, State: string(n.Status.State), Message: n.Status.Message,
 			Availability: string(n.Spec.Availability)}
+		m.Addr, _ = netip.ParseAddr(n.Status.Addr)
 		if n.ManagerStatus != nil {
 			m.Leader, m.Reachability = n.ManagerStatus.Leader, string(n.ManagerStatus.Reachability)
 		}

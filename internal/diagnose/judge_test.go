@@ -173,6 +173,16 @@ func TestOneThingWrong(t *testing.T) {
 		{"former self", func(f *Facts) {
 			f.Swarm.Members = append(f.Swarm.Members, SwarmMember{ID: "old", Hostname: "docker2", State: "down", Availability: "active"})
 		}, "warning former-self docker2 -", []string{"remedy    labctl exec docker1 -- docker node rm --force old"}},
+		{"former self, not missed yet", func(f *Facts) {
+			f.Swarm.Members = append(f.Swarm.Members, SwarmMember{ID: "old", Hostname: "docker2", State: "ready", Addr: f.Nodes[1].IP, Availability: "active"})
+		}, "warning former-self docker2 -", []string{"remedy    labctl exec docker1 -- docker node rm --force old"}},
+		{"come back by the wrong address", func(f *Facts) {
+			f.Nodes[1].Member.Addr = netip.MustParseAddr("10.0.2.15")
+			f.Swarm.Members = append(f.Swarm.Members, SwarmMember{ID: "old", Hostname: "docker2", State: "down", Addr: f.Nodes[1].IP, Availability: "active"})
+		}, "error wrong-advertise-address docker2 -", []string{"labctl swarm form"}},
+		{"another machine of that name", func(f *Facts) {
+			f.Swarm.Members = append(f.Swarm.Members, SwarmMember{ID: "new", Hostname: "docker2", State: "ready", Addr: netip.MustParseAddr("192.168.33.99"), Availability: "active"})
+		}, "warning unknown-node - -", []string{"remedy    labctl exec docker1 -- docker node rm --force new"}},
 		{"a stranger", func(f *Facts) {
 			f.Swarm.Members = append(f.Swarm.Members, SwarmMember{ID: "new", Hostname: "laptop", State: "ready", Availability: "active"})
 		}, "warning unknown-node - -", []string{"remedy    labctl exec docker1 -- docker node rm --force new"}},

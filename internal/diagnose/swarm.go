@@ -154,11 +154,14 @@ func (j *judge) stranger(m SwarmMember) {
 		return // it is that node, which cannot say so
 	case k >= 0 && j.Nodes[k].Member.State != "active":
 		return // it has left, which is told; `labctl swarm form` removes the entry
-	case k >= 0 && slices.ContainsFunc(j.found, func(f Finding) bool { return f.ID == OtherSwarm && f.Nodes[0] == m.Hostname }):
-		return
-	case k >= 0 && m.State == "down":
+	case k >= 0 && slices.ContainsFunc(j.found, func(f Finding) bool {
+		return (f.ID == OtherSwarm || f.ID == WrongAddress) && f.Nodes[0] == m.Hostname
+	}):
+		return // `labctl swarm form`, which that needs, removes the entry
+	case k >= 0 && (m.State == "down" || m.Addr == j.Nodes[k].IP):
+		// The managers miss a worker that has left after some seconds only.
 		f.ID, f.Nodes = FormerSelf, []string{m.Hostname}
-		f.Symptom = fmt.Sprintf("the node list shows %s twice, once as Down", m.Hostname)
+		f.Symptom = fmt.Sprintf("the node list shows %s twice, once as Down or soon so", m.Hostname)
 		f.Cause = fmt.Sprintf("%s has left the swarm and joined it again: its former entry stays until somebody removes it", m.Hostname)
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%s: its id is %s", m.Hostname, j.Nodes[k].Member.NodeID))
 		f.fix(j.Swarm.By, rm)

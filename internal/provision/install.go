@@ -254,6 +254,13 @@ func SettingsFiles(daemonJSON string) map[string]string {
 	return map[string]string{"etc/docker/daemon.json": daemonJSON, "var/lib/labctl/daemon.json": daemonJSON}
 }
 
+// ImageScript makes the scenario image in a system that has the packages, and
+// leaves it where install.sh looks for it before it makes it itself.
+func ImageScript() (string, error) {
+	s, err := script("toolbox.sh")
+	return "set -- /var/lib/labctl\n" + s, err
+}
+
 // noProxy lists what is reached without the proxy: the nodes and loopback.
 func (o Options) noProxy() string {
 	out := []string{"localhost", "127.0.0.1", "::1"}

@@ -48,14 +48,14 @@ var brokenMore = []breakage{
 var brokenRare = []breakage{
 	{name: "no programs to ask with", node: "docker3", how: "mv /usr/bin/ip /root/", id: "node-mute", cause: "a command on the node failed", look: true,
 		mend: "mv /root/ip /usr/bin/"},
-	{name: "memory used up", node: "docker3", how: "mkdir -p /run/eat; mount -t tmpfs -o size=90% none /run/eat; head -c $(($(awk '/^MemAvailable/ { print $2 }' /proc/meminfo) - 30000))K /dev/zero >/run/eat/x", id: "memory-low", cause: "the memory of docker3 is used up", look: true,
+	{name: "memory used up", node: "docker3", how: "mkdir -p /run/eat; mount -t tmpfs -o size=90% none /run/eat; for i in 1 2 3; do head -c $(($(awk '/^MemAvailable/ { print $2 }' /proc/meminfo) - 20000))K /dev/zero >/run/eat/$i; done", id: "memory-low", cause: "the memory of docker3 is used up", look: true,
 		mend: "umount /run/eat"},
 	{name: "a module that is not to be loaded", node: "docker3", how: "systemctl stop docker.socket docker; umount /run/docker/netns/*; sleep 3; iptables -F; iptables -t mangle -F; rmmod xt_ipvs; rmmod ip_vs_rr; rmmod ip_vs; echo 'install ip_vs /bin/false' >/etc/modprobe.d/no.conf; systemctl start docker", id: "module-missing", cause: "the kernel of docker3 has no module ip_vs", look: true,
 		mend: "rm /etc/modprobe.d/no.conf; modprobe ip_vs; systemctl restart docker"},
 	{name: "the way into the overlay is cut", node: "docker2", how: "nsenter --net=$(ls -t /run/docker/netns/1-* | head -n 1) ip link set vxlan0 down", id: "overlay-broken", cause: "the overlay ingress carries nothing", fix: true},
 	{name: "left and come back", node: "docker3", how: "docker swarm leave; sleep 2; docker swarm join --advertise-addr 192.168.33.13 --token TOKEN 192.168.33.11:2377", id: "former-self", cause: "docker3 has left the swarm and joined it again", fix: true},
 	{name: "the wrong address", node: "docker3", how: "docker swarm leave; sleep 2; docker swarm join --advertise-addr eth0 --token TOKEN 192.168.33.11:2377; sleep 10", id: "wrong-advertise-address", cause: "docker3 joined the swarm with the address 192.168.121."},
-	{name: "powered off", node: "docker3", how: "(sleep 1; poweroff -f) >/dev/null 2>&1 &", id: "vm-off", cause: "the VM of docker3 is powered off"},
+	{name: "powered off", node: "docker3", how: "(sleep 1; poweroff -f) >/dev/null 2>&1 &", id: "vm-off", cause: "the VM of docker3 is powered off", until: "powered off"},
 }
 
 // TestDiagnose breaks a lab of three in all these ways. A lab with a drained

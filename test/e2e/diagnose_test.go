@@ -78,6 +78,7 @@ type breakage struct {
 	undo            string // for a shell on docker1, once the remedy has been typed
 	look            bool   // the remedy only shows what to look at: undo and mend are the mend
 	mend            string // as undo, for a shell of root's on the node
+	until           string // what `labctl status` says once it is broken
 }
 
 // broken are those of a lab of two nodes.
@@ -114,6 +115,11 @@ func diagnoseAll(t *testing.T, l *lab, list []breakage) {
 				tt.how = strings.ReplaceAll(tt.how, "TOKEN", strings.TrimSpace(l.ok(shortWithin, "exec", "docker1", "--", "docker", "swarm", "join-token", "-q", "worker").out))
 			}
 			l.ok(shortWithin, "exec", tt.node, "--", "sudo", "sh", "-c", tt.how)
+			for end := time.Now().Add(shortWithin); tt.until != "" && !strings.Contains(l.run(shortWithin, nil, "status").out, tt.until); {
+				if time.Now().After(end) {
+					t.Fatalf("status does not say %q within %v", tt.until, shortWithin)
+				}
+			}
 			found := l.diagnosed(func(f []finding) bool { return len(f) > 0 })
 			if len(found) != 1 || !slices.Contains(strings.Split(tt.id, "|"), found[0].ID) || !strings.Contains(found[0].Cause, tt.cause) {
 				t.Errorf("found %+v, want %s alone: %s", found, tt.id, tt.cause)

@@ -3,7 +3,7 @@
 # of it. Runs as root in mount and process namespaces of its own, as build.sh
 # does, and at the speed of the host's own processor.
 #
-#   $1 folder with plain.box, debs/, files/, scripts/ and bake/
+#   $1 folder with plain.box, debs/, files/, finish.sh, scripts/ and bake/
 #   $2 size of the disk in GiB
 set -eu
 work=$1
@@ -34,6 +34,7 @@ installing --skip-same-version --refuse-downgrade --unpack --recursive /mnt
 installing --configure --pending
 rm "$root/usr/sbin/policy-rc.d"
 umount "$root/mnt"
+chroot "$root" sh -eu -s <"$work/finish.sh"
 
 # shellcheck source=/dev/null
 . "$work/scripts/unname.sh"
