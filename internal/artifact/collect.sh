@@ -96,8 +96,7 @@ there() {
 item uname.txt uname -a
 there os-release.txt /etc/os-release
 item clock.txt date -u +%Y-%m-%dT%H:%M:%S.%NZ
-item timedatectl.txt timedatectl
-item memory.txt free -m
+there memory.txt /proc/meminfo
 item disk.txt df -h
 item ip-addr.json ip -j addr
 item ip-route.json ip -j route
@@ -119,7 +118,6 @@ within vxlan.txt 'printf "link show type vxlan\nneigh show\n" | ip -d -batch -; 
 within namespaces.txt 'printf "addr\nroute\n" | ip -o -batch -' /run/docker/netns/*
 item dmesg.txt dmesg
 [ ! -f dmesg.txt ] || { tail -n 300 dmesg.txt >.tail && mv .tail dmesg.txt; }
-item boot.txt systemd-analyze
 item failed-units.txt systemctl --failed --no-pager --plain
 item docker-unit.txt systemctl cat --no-pager docker containerd
 there docker-daemon.json /etc/docker/daemon.json
