@@ -184,6 +184,11 @@ date)
 	esac
 	;;
 *)
+	# diagnose takes a node that tells no interface for one that is mute.
+	[ "${0##*/} $*" != 'ip -j addr show' ] || {
+		echo '[]'
+		exit
+	}
 	echo "${0##*/}: not on this node" >&2
 	exit 127
 	;;
