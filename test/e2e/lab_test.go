@@ -167,6 +167,27 @@ func TestLab(t *testing.T) {
 		}
 	})
 
+	step("nor does one whose services publish ports", func(t *testing.T) {
+		// The time after which ports that do not answer would be told.
+		l.ok(shortWithin, "exec", "docker1", "--", "sh", "-c", "docker service create -q --no-resolve-image --name web --replicas 2 --publish 8081:80 labctl/toolbox >/dev/null && sleep 31")
+		r := l.ok(shortWithin, "diagnose", "--json")
+		var d struct {
+			Findings []json.RawMessage
+			Facts    struct {
+				Probes []struct{ Overlay struct{ Bulk bool } }
+			}
+		}
+		if err := json.Unmarshal([]byte(r.out), &d); err != nil || len(d.Findings) != 0 || len(d.Facts.Probes) != 2 {
+			t.Errorf("%v: %s", err, r.out)
+		}
+		for _, p := range d.Facts.Probes {
+			if !p.Overlay.Bulk {
+				t.Errorf("the overlay was not tried: %s", r.out)
+			}
+		}
+		l.ok(shortWithin, "exec", "docker1", "--", "docker", "service", "rm", "web")
+	})
+
 	if all() {
 		step("ssh, Docker's client and Ansible of this machine reach the nodes", func(t *testing.T) { checkExports(t, l) })
 	}
