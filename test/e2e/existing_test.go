@@ -59,9 +59,6 @@ done
 // when one is in a swarm of somebody else's.
 func TestExisting(t *testing.T) {
 	needVMs(t)
-	if !all() {
-		t.Skip("it has not passed often enough yet: set LABCTL_E2E=all")
-	}
 	host := newLab(t, "provider = \"embedded\"\n")
 	host.ok(createWithin, "bundle", "build")
 	name, path, _ := strings.Cut(strings.TrimSpace(host.ok(createWithin, "box", "build").out), "\t")
