@@ -325,14 +325,15 @@ func (j *judge) overlayProbes() {
 	if nodes == nil {
 		return
 	}
+	where := enumerate(nodes)
 	// With one node in every pair, and several others, it is that one.
 	if common := slices.DeleteFunc(slices.Clone(nodes), func(name string) bool {
 		return slices.ContainsFunc(bad, func(p Probe) bool { return p.From != name && p.To != name })
 	}); len(common) == 1 {
-		nodes = common
+		nodes, where = common, common[0]+" and on other nodes"
 	}
 	f := Finding{ID: OverlayBroken, Nodes: nodes, Networks: []string{"ingress"}, Evidence: ev,
-		Symptom: "published ports answer now and then, or never; containers on " + enumerate(nodes) + " and on other nodes do not reach each other",
+		Symptom: "published ports answer now and then, or never; containers on " + where + " do not reach each other",
 		Cause:   "large packets get lost inside the overlay ingress, while the nodes' own network carries them: an MTU in one of Docker's namespaces was changed"}
 	switch {
 	case small:

@@ -125,6 +125,17 @@ func TestOwnContainerd(t *testing.T) {
 	}
 }
 
+// A node that cannot tell its interfaces is not one without any.
+func TestReadHostWithoutIP(t *testing.T) {
+	head, rest, _ := strings.Cut(hostAnswer, "### addr\n")
+	_, rest, _ = strings.Cut(rest, "### route\n")
+	var n Node
+	err := n.readHost(head+"### addr\n\n### route\n"+rest, time.Now(), 0)
+	if err == nil || err.Error() != "ip -j addr says nothing" {
+		t.Errorf("error %v", err)
+	}
+}
+
 func FuzzReadHost(f *testing.F) {
 	f.Add(hostAnswer)
 	f.Fuzz(func(t *testing.T, text string) {

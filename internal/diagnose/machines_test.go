@@ -250,6 +250,10 @@ func TestOneCause(t *testing.T) {
 		{"an overlay with an MTU of its own", func(f *Facts) { wire(f, 0, "mynet01").MTU = 1500; wire(f, 1, "mynet01").MTU = 1500 },
 			"error overlay-mtu docker1,docker2 mynet01", "with an MTU of 1500; a VXLAN adds 50 bytes", "docker network create -d overlay --subnet 172.100.0.0/24 mynet01", false},
 		{"the overlay is dead", func(f *Facts) { f.Probes[0].Overlay = &OverlayProbe{MTU: 1450} }, "error overlay-broken docker1,docker2 ingress", "carries nothing", "labctl exec docker1 -- sudo systemctl restart docker", true},
+		{"the overlay is dead at one of three", func(f *Facts) {
+			f.Probes[0].Overlay = &OverlayProbe{MTU: 1450}
+			f.Probes = append(f.Probes, Probe{From: "docker3", To: "docker2", Overlay: &OverlayProbe{MTU: 1450}})
+		}, "error overlay-broken docker2 ingress", "carries nothing", "labctl exec docker2 -- sudo systemctl restart docker", true},
 		{"the overlay carries no bulk", func(f *Facts) { f.Probes[0].Overlay.Bulk = false }, "error overlay-broken docker1,docker2 ingress", "no bulk over TCP", "labctl exec docker2 -- sudo systemctl restart docker", true},
 		{"no sandbox", func(f *Facts) { sys(f).Sandbox = nil; f.Probes[0].Overlay, f.Probes[1].Overlay = nil, nil },
 			"error ingress-sandbox-broken docker2 ingress", "missing or damaged", "labctl exec docker2 -- sudo systemctl restart docker", true},

@@ -316,6 +316,7 @@ cat /run/b
 		want  []string
 	}{
 		"sound":          {"", []string{"sandbox 10.0.0.3", "mtu 192.168.33.11 1500", "overmtu 192.168.33.11 1450", "large 192.168.33.11 1500", "over 192.168.33.11 1450", "bulk 192.168.33.11"}},
+		"service":        {"ip -n sa addr add 10.0.0.9/32 dev eth0; ip -n sb addr add 10.0.0.9/32 dev eth0", []string{"sandbox 10.0.0.3", "large 192.168.33.11 1500", "over 192.168.33.11 1450", "bulk 192.168.33.11"}},
 		"narrow":         {"ip -n b link set e0 mtu 1300", []string{"mtu 192.168.33.11 1300", "large 192.168.33.11 1300", "over 192.168.33.11 1450", "bulk 192.168.33.11"}},
 		"narrow overlay": {"ip -n sb link set eth0 mtu 1280", []string{"large 192.168.33.11 1500", "overmtu 192.168.33.11 1280", "over 192.168.33.11 1280"}},
 		"late overlay":   {"ROUNDS=6\nip netns exec sa sysctl -qw net.ipv4.tcp_syn_linear_timeouts=0 2>/dev/null || :\nip -n sa neigh add 10.0.0.3 dev eth0 lladdr 02:00:00:00:00:01\n(sleep 4.5; ip -n sa neigh del 10.0.0.3 dev eth0) &", []string{"bulk 192.168.33.11"}},

@@ -46,8 +46,8 @@ var brokenMore = []breakage{
 
 // brokenRare are those that change the machine or the swarm more deeply.
 var brokenRare = []breakage{
-	{name: "no programs to ask with", node: "docker3", how: "mv /usr/bin/ip /root/", id: "node-mute", cause: "a command on the node failed", look: true,
-		mend: "mv /root/ip /usr/bin/"},
+	{name: "no programs to ask with", node: "docker3", how: "mv /usr/bin/ip /usr/bin/ip.away", id: "node-mute", cause: "a command on the node failed", look: true,
+		mend: "mv /usr/bin/ip.away /usr/bin/ip"},
 	{name: "memory used up", node: "docker3", how: "mkdir -p /run/eat; mount -t tmpfs -o size=90% none /run/eat; for i in 1 2 3; do head -c $(($(awk '/^MemAvailable/ { print $2 }' /proc/meminfo) - 20000))K /dev/zero >/run/eat/$i; done", id: "memory-low", cause: "the memory of docker3 is used up", look: true,
 		mend: "umount /run/eat"},
 	{name: "a module that is not to be loaded", node: "docker3", how: "systemctl stop docker.socket docker; umount /run/docker/netns/*; sleep 3; iptables -F; iptables -t mangle -F; rmmod xt_ipvs; rmmod ip_vs_rr; rmmod ip_vs; echo 'install ip_vs /bin/false' >/etc/modprobe.d/no.conf; systemctl start docker", id: "module-missing", cause: "the kernel of docker3 has no module ip_vs", look: true,
