@@ -3,6 +3,7 @@
 # really ran. Argument: the folder that labctl sent, which holds
 #   env            settings as shell assignments, proxy password included
 #   daemon.json    what /etc/docker/daemon.json shall say
+#   containerd.toml  and /etc/containerd/config.toml, if there is none
 #   toolbox.sh     makes the scenario image
 #   debs/          packages and SHA256SUMS, with the source "bundle" only
 # Every part looks first and acts only if it must. lib.sh stands in front.
@@ -210,6 +211,9 @@ configure() {
 		progress "keeping the node's own /etc/docker/daemon.json"
 	fi
 
+	# Before the package is there, which then keeps it.
+	[ -e /etc/containerd/config.toml ] || put /etc/containerd/config.toml 0644 <"$dir/containerd.toml"
+
 	unit=/etc/systemd/system/docker.service.d/labctl-proxy.conf
 	if [ -n "$PROXY" ]; then
 		# The address may hold a password: the unit, which everybody may
@@ -269,17 +273,16 @@ start() {
 	progress "dockerd answers"
 }
 
+image=labctl/toolbox:latest
+# has_image ID: whether Docker has it. Its own list is looked at, since its client
+# takes an emulated node a second to start.
+has_image() { grep -qsF "\"$image\":\"$1\"" /var/lib/docker/image/*/repositories.json; }
+
 # load_image FOLDER: gives Docker the image that toolbox.sh left there, or that
 # a box with Docker in it has brought.
 load_image() {
-	image=labctl/toolbox:latest id=$(cat "$1/toolbox.id")
-	# Docker's own list is looked at first: asking with its client takes a second
-	# on an emulated node, and a new node has no image at all.
-	has=''
-	if grep -qs "\"$image\"" /var/lib/docker/image/*/repositories.json; then
-		has=$(docker image inspect --format '{{.Id}}' "$image" 2>/dev/null || :)
-	fi
-	if [ "$has" != "$id" ]; then
+	id=$(cat "$1/toolbox.id")
+	if ! has_image "$id"; then
 		docker load -q -i "$1/toolbox.tar" >"$dir/load.log" 2>&1 || {
 			cat "$dir/load.log" >&2
 			fail "docker load of $image failed: $(tail -n 1 "$dir/load.log")"
@@ -309,14 +312,19 @@ fi
 start
 progress "making the scenario image"
 toolbox=/var/lib/labctl
-[ -s "$toolbox/toolbox.id" ] || {
+if ! [ -s "$toolbox/toolbox.id" ] || ! { [ -s "$toolbox/toolbox.tar" ] || has_image "$(cat "$toolbox/toolbox.id")"; }; then
 	toolbox=$dir
 	sh -eu "$dir/toolbox.sh" "$dir"
-}
+fi
 load_image "$toolbox"
 progress "running a container"
-# docker.io without apparmor, or a kernel without overlayfs, shows only here.
-said=$(docker run --rm --network none labctl/toolbox:latest sh -c 'echo ok' 2>"$dir/run.log" </dev/null) || :
+# docker.io without apparmor, or a kernel without overlayfs, shows only here. In
+# the host's network, since for one of its own dockerd starts itself once more,
+# seconds on an emulated node; an engine with user namespaces refuses it.
+said=''
+for network in host none; do
+	[ "$said" = ok ] || said=$(docker run --rm --log-driver none --network "$network" labctl/toolbox:latest echo ok 2>"$dir/run.log" </dev/null) || :
+done
 if [ "$said" != ok ]; then
 	cat "$dir/run.log" >&2
 	fail "a first container did not run: $(tail -n 1 "$dir/run.log")"

@@ -19,20 +19,28 @@ fail() {
 now() { cut -d. -f1 /proc/uptime; }
 
 # put FILE MODE: makes FILE hold what standard input says, through a temporary
-# name so that no half-written file is ever read. Sets put_new to 1 if FILE
-# was not so before, else to 0; at the end of a pipe that is lost, since the
-# shell runs it as a process of its own.
+# name so that no half-written file is ever read; MODE is 0644 or 0600. Sets
+# put_new to 1 if FILE was not so before, else to 0; at the end of a pipe that is
+# lost, since the shell runs it as a process of its own. It starts few programs:
+# each takes an emulated node a tenth of a second.
 # shellcheck disable=SC2034 # the scripts behind this one read put_new
 put() {
-	{ mkdir -p "$(dirname "$1")" && cat >"$1.labctl-new"; } || {
+	put_umask=022
+	[ "$2" = 0644 ] || put_umask=077
+	{
+		[ -d "${1%/*}" ] || mkdir -p "${1%/*}"
+		put_left=0
+		[ ! -e "$1.labctl-new" ] || put_left=1
+		(umask "$put_umask" && exec cat >"$1.labctl-new")
+	} || {
 		rm -f "$1.labctl-new"
 		# shellcheck disable=SC2046 # two words
-		set -- "$1" $(df -Pm "$(dirname "$1")" | awk 'NR == 2 { print $4, $6 }')
+		set -- "$1" $(df -Pm "${1%/*}" | awk 'NR == 2 { print $4, $6 }')
 		fail "cannot write $1: $2 MiB are free on $3"
 	}
-	chmod "$2" "$1.labctl-new"
+	[ "$put_left" = 0 ] || chmod "$2" "$1.labctl-new"
 	put_new=1
-	if cmp -s "$1" "$1.labctl-new" && [ "$(stat -c %a "$1")" = "${2#0}" ]; then
+	if [ -e "$1" ] && cmp -s "$1" "$1.labctl-new" && [ "$(stat -c %a "$1")" = "${2#0}" ]; then
 		rm "$1.labctl-new"
 		put_new=0
 		return

@@ -14,11 +14,11 @@ case " $(ip -o -4 addr show dev "$card" scope global | awk '{ print $4 }' | tr '
 *" $address "*) exit 0 ;;
 esac
 changed "address $address"
-networkctl reload
-networkctl reconfigure "$card"
+networkctl reload # which also sets up a card whose file is new
 i=0
 until ip -o -4 addr show dev "$card" | grep -qF " $address "; do
 	i=$((i + 1))
+	[ "$i" != 10 ] || networkctl reconfigure "$card" # whose address somebody has removed
 	[ "$i" -le 100 ] || fail "$card did not get the address $address within 20 s"
 	sleep 0.2
 done

@@ -42,7 +42,11 @@ item() {
 	fi
 	[ "$left" -lt "$limit" ] || left=$limit
 	code=0
-	timeout -k 2 "$left" "$@" </dev/null >"$name" 2>.stderr || code=$?
+	timeout -k 2 "$left" "$@" </dev/null >>"$name" 2>.stderr || code=$?
+	if [ -s .asking ]; then # see look
+		read -r name <.asking
+		: >.asking
+	fi
 	reason=
 	if [ -s .stderr ]; then
 		# Cut to its length after secrets are out of it: half of one is not seen.
@@ -62,29 +66,56 @@ item() {
 	return "$code"
 }
 
-# within NAME SCRIPT NAMESPACE...: the same for SCRIPT on the node itself and
-# in each of Docker's network namespaces that is there.
-within() {
-	name=$1
-	shift
-	# shellcheck disable=SC2016 # the inner shell's own variables
-	item "$name" sh -c '
-		script=$1
+# What is asked in a network namespace, whose name is $1. All of it is one item,
+# since on an emulated node it is the start of programs that takes the time.
+# What it is at stands in .asking.
+# shellcheck disable=SC2016 # the inner shell's own variables
+look='
+	here=$1
+	ask() {
+		file=$1
 		shift
-		echo "# the node itself"
-		code=0
-		sh -c "$script" || code=$?
-		mounts=$(grep "^nsfs " /proc/self/mounts)
-		for ns; do
-			# Docker leaves the names of former ones for a while.
-			case $mounts in
-			*"nsfs $ns "*) ;;
-			*) continue ;;
-			esac
-			echo "# ${ns##*/}"
-			nsenter --net="$ns" sh -c "$script" || code=$?
-		done
-		exit "$code"' sh "$@"
+		echo "$file" >.asking
+		echo "# $here" >>"$file"
+		"$@" >>"$file" 2>&1 || printf "%s\t%s: exit code %s\n" "$file" "$here" "$?" >>missing.tsv
+	}
+	printf "addr\nroute\n" >.batch
+	ask namespaces.txt ip -o -batch .batch
+	case $here in
+	"the node itself" | 1-*) # behind which node each container of an overlay is
+		printf "link show type vxlan\nneigh show\n" >.batch
+		ask vxlan.txt ip -d -batch .batch
+		ask vxlan.txt bridge fdb show
+		;;
+	esac
+	case $here in
+	"the node itself" | 1-* | ingress_sbox | lb_*) # to which tasks a port or an address leads
+		if command -v ipvsadm >/dev/null; then
+			ask ipvs.txt ipvsadm -Ln
+		elif [ -e /proc/net/ip_vs ]; then
+			ask ipvs.txt cat /proc/net/ip_vs
+		else
+			ask ipvs.txt :
+		fi
+		;;
+	esac
+	case $here in
+	"the node itself" | ingress_sbox | lb_*) # and which connections are marked for that
+		ask iptables.txt iptables-save
+		;;
+	esac
+	: >.asking'
+
+# namespaces looks at the node itself and at each of Docker's namespaces.
+namespaces() {
+	item namespaces.txt sh -c "$look" sh "the node itself"
+	mounts=$(grep '^nsfs ' /proc/self/mounts)
+	for ns in /run/docker/netns/*; do
+		# Docker leaves the names of former ones for a while.
+		case $mounts in
+		*"nsfs $ns "*) item namespaces.txt nsenter --net="$ns" sh -c "$look" sh "${ns##*/}" ;;
+		esac
+	done
 }
 
 # there NAME FILE: keeps a file that not every node has. Reading it cannot
@@ -106,16 +137,8 @@ item ip-link.json ip -j -s -d link
 # shellcheck disable=SC2016 # the inner shell's own
 item ip-route-all.txt sh -c 'printf "rule\nroute show table all\n" | ip -batch - && ip -6 route show table all'
 item sockets.txt ss -lntup
-# In the ingress namespace: which connections ipvs gets, Docker marks them.
-within iptables.txt iptables-save /run/docker/netns/ingress_sbox /run/docker/netns/lb_*
 if command -v nft >/dev/null; then item nft.txt nft list ruleset; fi
-# Which tasks a published port and a service's address lead to.
-within ipvs.txt 'if command -v ipvsadm >/dev/null; then ipvsadm -Ln; elif [ -e /proc/net/ip_vs ]; then cat /proc/net/ip_vs; fi' \
-	/run/docker/netns/ingress_sbox /run/docker/netns/lb_* /run/docker/netns/1-*
-# Behind which node each container of an overlay is.
-within vxlan.txt 'printf "link show type vxlan\nneigh show\n" | ip -d -batch -; bridge fdb show' /run/docker/netns/1-*
-# Every other namespace is a container's.
-within namespaces.txt 'printf "addr\nroute\n" | ip -o -batch -' /run/docker/netns/*
+namespaces
 item dmesg.txt dmesg
 [ ! -f dmesg.txt ] || { tail -n 300 dmesg.txt >.tail && mv .tail dmesg.txt; }
 item failed-units.txt systemctl --failed --no-pager --plain
@@ -129,5 +152,5 @@ item journal-docker.txt journalctl -u docker -u containerd -n 500 --no-pager -o 
 # shellcheck disable=SC2016 # dpkg-query's own variables
 item packages.txt dpkg-query -W -f '${Package}\t${Version}\t${db:Status-Abbrev}\n'
 
-rm -f .stderr
+rm -f .stderr .batch .asking
 tar -cf - .

@@ -373,7 +373,7 @@ func TestScriptTimeIsOver(t *testing.T) {
 		t.Errorf("unpacked %d files, %v", u.count, err)
 	}
 	_, missing := closed(t, r)
-	if len(missing) < 18 {
+	if len(missing) < 16 {
 		t.Errorf("%d missing: %q", len(missing), missing)
 	}
 	for _, m := range missing {

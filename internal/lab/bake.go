@@ -119,12 +119,16 @@ func installBox(ctx context.Context, e *Env, say func(string)) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	settings, err := provision.SettingsFiles(daemon)
+	if err != nil {
+		return false, err
+	}
 	image, err := provision.ImageScript()
 	if err != nil {
 		return false, err
 	}
 	made, err := box.Install(ctx, box.InstallOptions{
-		Options: e.BoxOptions(say), Contents: c.text, Packages: b.Dir, Files: provision.SettingsFiles(daemon), Finish: image,
+		Options: e.BoxOptions(say), Contents: c.text, Packages: b.Dir, Files: settings, Finish: image,
 	})
 	if err != nil && ctx.Err() == nil {
 		err = &NoDockerBoxError{err}

@@ -52,7 +52,9 @@ func virshCommand(uri string, args ...string) remote.Command {
 }
 
 // route lets the node find the other subnets of the lab, where there are
-// several. changed is false if it knew the way.
+// several, and this machine, if it asks the nodes from an address outside of
+// them: or a node's answers would leave by its default route, and get lost.
+// changed is false if it knew the way.
 func (e *Env) route(ctx context.Context, n config.Node) (changed bool, err error) {
 	own := e.Lab.SubnetOf(n)
 	var others []netip.Prefix
@@ -64,7 +66,27 @@ func (e *Env) route(ctx context.Context, n config.Node) (changed bool, err error
 	if others == nil || e.existing() {
 		return false, nil
 	}
-	return provision.Route(ctx, e.Runner(n.Name), n.Name, own.Addr().Next(), others)
+	return provision.Route(ctx, e.Runner(n.Name), n.Name, own.Addr().Next(), append(others, outside(sourceToward(n.IP), e.Lab.Subnets())...))
+}
+
+// sourceToward is the address from which this machine asks another one; the
+// zero Addr if it knows no way. Nothing is sent.
+func sourceToward(to netip.Addr) netip.Addr {
+	conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, 9)))
+	if err != nil {
+		return netip.Addr{}
+	}
+	defer func() { _ = conn.Close() }()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
+}
+
+// outside is the host route to an address, unless it needs none.
+func outside(a netip.Addr, subnets []netip.Prefix) []netip.Prefix {
+	inside := func(p netip.Prefix) bool { return p.Contains(a) }
+	if !a.IsValid() || a.IsLoopback() || slices.ContainsFunc(subnets, inside) {
+		return nil
+	}
+	return []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}
 }
 
 // OutOfReachError is a node on another hypervisor, to whose address in the

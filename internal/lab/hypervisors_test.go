@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -109,6 +110,23 @@ func TestHypervisorAsMade(t *testing.T) {
 	e.Lab = twoHosts()
 	if got := e.hypervisor("docker2"); got != two {
 		t.Errorf("a new docker2 goes to %s", got)
+	}
+}
+
+func TestOutside(t *testing.T) {
+	subnets := []netip.Prefix{netip.MustParsePrefix("192.168.33.0/24"), netip.MustParsePrefix("192.168.34.0/24")}
+	for from, want := range map[string]string{
+		"10.99.0.1": "[10.99.0.1/32]", "192.168.34.1": "[]", "192.168.33.1": "[]", "127.0.0.1": "[]",
+	} {
+		if got := fmt.Sprint(outside(netip.MustParseAddr(from), subnets)); got != want {
+			t.Errorf("asked from %s, the nodes get %s, want %s", from, got, want)
+		}
+	}
+	if got := outside(netip.Addr{}, subnets); got != nil {
+		t.Errorf("without a way they get %v", got)
+	}
+	if got := sourceToward(netip.MustParseAddr("127.66.0.2")); !got.IsLoopback() {
+		t.Errorf("loopback is asked from %v", got)
 	}
 }
 

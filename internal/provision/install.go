@@ -226,7 +226,11 @@ func (o Options) parts() ([]part, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.Node, err)
 	}
-	return []part{{"install.sh", install}, {"toolbox.sh", toolbox}, {"daemon.json", daemon}}, nil
+	containerd, err := asset(containerdTOML)
+	if err != nil {
+		return nil, err
+	}
+	return []part{{"install.sh", install}, {"toolbox.sh", toolbox}, {"daemon.json", daemon}, {containerdTOML, containerd}}, nil
 }
 
 // DaemonJSON is dockerd's settings, as /etc/docker/daemon.json says them, with
@@ -248,17 +252,31 @@ func DaemonJSON(mirror string) (string, error) {
 	return string(text) + "\n", nil
 }
 
-// SettingsFiles is where a node keeps them: for dockerd, and what labctl wrote
-// last, from which install.sh tells whether somebody has changed them.
-func SettingsFiles(daemonJSON string) map[string]string {
-	return map[string]string{"etc/docker/daemon.json": daemonJSON, "var/lib/labctl/daemon.json": daemonJSON}
+// containerdTOML is containerd's settings, in provision/.
+const containerdTOML = "containerd.toml"
+
+// SettingsFiles is where a new node keeps its settings: dockerd's, what labctl
+// wrote last of them, from which install.sh tells whether somebody has changed
+// them, and containerd's.
+func SettingsFiles(daemonJSON string) (map[string]string, error) {
+	containerd, err := asset(containerdTOML)
+	return map[string]string{
+		"etc/docker/daemon.json":     daemonJSON,
+		"var/lib/labctl/daemon.json": daemonJSON,
+		"etc/containerd/config.toml": containerd,
+	}, err
 }
 
 // ImageScript makes the scenario image in a system that has the packages, and
-// leaves it where install.sh looks for it before it makes it itself.
+// loads it there if Docker can run in it, or leaves it where install.sh looks
+// for it before it makes it itself.
 func ImageScript() (string, error) {
-	s, err := script("toolbox.sh")
-	return "set -- /var/lib/labctl\n" + s, err
+	toolbox, err := script("toolbox.sh")
+	if err != nil {
+		return "", err
+	}
+	preload, err := asset("preload.sh")
+	return "set -- /var/lib/labctl\n" + toolbox + preload, err
 }
 
 // noProxy lists what is reached without the proxy: the nodes and loopback.

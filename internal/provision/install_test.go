@@ -74,7 +74,7 @@ func TestInstallSendsWhatLacks(t *testing.T) {
 		t.Errorf("install (-want +got):\n%s", diff)
 	}
 	names, text := untar(t, f.calls[1].stdin)
-	want := []string{"install.sh", "toolbox.sh", "daemon.json", "env", "debs/SHA256SUMS"}
+	want := []string{"install.sh", "toolbox.sh", "daemon.json", "containerd.toml", "env", "debs/SHA256SUMS"}
 	// Neither kmod, which the node has newer; but iproute2, which is older.
 	for _, n := range []string{"apparmor", "busybox-static", "ca-certificates", "containerd", "docker.io", "iproute2", "iptables", "libdm", "runc", "tini"} {
 		want = append(want, "debs/"+n+"_1.0-1_amd64.deb")
@@ -131,7 +131,7 @@ func TestInstallOnNodeWithPackages(t *testing.T) {
 		t.Errorf("changed %v, %v", changed, err)
 	}
 	names, _ := untar(t, f.calls[1].stdin)
-	if diff := cmp.Diff([]string{"install.sh", "toolbox.sh", "daemon.json", "env"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"install.sh", "toolbox.sh", "daemon.json", "containerd.toml", "env"}, names); diff != "" {
 		t.Errorf("stream (-want +got):\n%s", diff)
 	}
 }
@@ -242,7 +242,7 @@ func TestAutoFallsBackToApt(t *testing.T) {
 		t.Errorf("progress (-want +got):\n%s", diff)
 	}
 	names, text := untar(t, f.calls[1].stdin)
-	if !strings.HasPrefix(text["env"], "SOURCE='apt'\n") || len(names) != 4 {
+	if !strings.HasPrefix(text["env"], "SOURCE='apt'\n") || len(names) != 5 {
 		t.Errorf("sent %q, env:\n%s", names, text["env"])
 	}
 }

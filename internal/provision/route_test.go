@@ -58,7 +58,7 @@ func TestRoute(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(a.dir, "bin", "systemctl"), []byte(asideSystemctl), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	to := []netip.Prefix{netip.MustParsePrefix("192.168.34.0/24"), netip.MustParsePrefix("192.168.36.0/22")}
+	to := []netip.Prefix{netip.MustParsePrefix("192.168.34.0/24"), netip.MustParsePrefix("192.168.36.0/22"), netip.MustParsePrefix("10.99.0.1/32")}
 	router := netip.MustParseAddr("192.168.33.1")
 	for i, want := range []bool{true, false} {
 		changed, err := Route(t.Context(), a, "docker1", router, to)
@@ -66,7 +66,7 @@ func TestRoute(t *testing.T) {
 			t.Fatalf("time %d: changed %v, %v", i+1, changed, err)
 		}
 		table, _ := os.ReadFile(filepath.Join(a.dir, "table"))
-		for _, line := range []string{"192.168.34.0/24 via 192.168.33.1 dev eth1", "192.168.36.0/22 via 192.168.33.1 dev eth1"} {
+		for _, line := range []string{"192.168.34.0/24 via 192.168.33.1 dev eth1", "192.168.36.0/22 via 192.168.33.1 dev eth1", "10.99.0.1 via 192.168.33.1 dev eth1"} {
 			if !strings.Contains(string(table), line) {
 				t.Errorf("no %q in\n%s", line, table)
 			}

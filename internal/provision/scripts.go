@@ -11,15 +11,21 @@ import (
 
 // script returns lib.sh and the named script of provision/ as one text.
 func script(name string) (string, error) {
-	var b strings.Builder
-	for _, n := range []string{"lib.sh", name} {
-		text, err := labassets.Files.ReadFile("provision/" + n)
-		if err != nil {
-			return "", fmt.Errorf("read script %s: %w", n, err)
-		}
-		b.Write(text)
+	lib, err := asset("lib.sh")
+	if err != nil {
+		return "", err
 	}
-	return b.String(), nil
+	text, err := asset(name)
+	return lib + text, err
+}
+
+// asset returns a file of provision/.
+func asset(name string) (string, error) {
+	text, err := labassets.Files.ReadFile("provision/" + name)
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", name, err)
+	}
+	return string(text), nil
 }
 
 // Error is a node that could not be made ready.

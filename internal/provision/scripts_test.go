@@ -91,11 +91,11 @@ func TestWaitDpkg(t *testing.T) {
 func TestPut(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "a", "b")
 	res := lib(t, `
-put "$1" 0640 <<END
+put "$1" 0644 <<END
 one
 END
 echo "$put_new $(stat -c %a "$1") $(cat "$1")"
-put "$1" 0640 <<END
+put "$1" 0644 <<END
 one
 END
 echo "$put_new"
@@ -104,7 +104,7 @@ one
 END
 echo "$put_new $(stat -c %a "$1") $(ls "$(dirname "$1")")"
 `, file)
-	want := "::changed " + file + "\n1 640 one\n0\n::changed " + file + "\n1 600 b\n"
+	want := "::changed " + file + "\n1 644 one\n0\n::changed " + file + "\n1 600 b\n"
 	if diff := cmp.Diff(want, res.Stdout); diff != "" || res.ExitCode != 0 {
 		t.Errorf("exit %d %s (-want +got):\n%s", res.ExitCode, res.Stderr, diff)
 	}
@@ -114,7 +114,7 @@ echo "$put_new $(stat -c %a "$1") $(ls "$(dirname "$1")")"
 	if err := os.Symlink("/dev/full", full+".labctl-new"); err != nil {
 		t.Fatal(err)
 	}
-	res = lib(t, `echo one | put "$1" 0640`, full)
+	res = lib(t, `echo one | put "$1" 0644`, full)
 	if re := regexp.MustCompile(`(?m)^labctl: cannot write ` + full + `: \d+ MiB are free on /\S*$`); res.ExitCode != 1 || !re.MatchString(res.Stderr) {
 		t.Errorf("exit %d, %q", res.ExitCode, res.Stderr)
 	}

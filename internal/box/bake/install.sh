@@ -34,7 +34,14 @@ installing --skip-same-version --refuse-downgrade --unpack --recursive /mnt
 installing --configure --pending
 rm "$root/usr/sbin/policy-rc.d"
 umount "$root/mnt"
+
+echo "progress: prepare Docker"
+mount -t proc proc "$root/proc"
+mount -t sysfs sysfs "$root/sys"
+mount -t tmpfs run "$root/run"
+mount --rbind /sys/fs/cgroup "$root/sys/fs/cgroup" || : # Docker alone needs it
 chroot "$root" sh -eu -s <"$work/finish.sh"
+umount -R "$root/sys" "$root/proc" "$root/run"
 
 # shellcheck source=/dev/null
 . "$work/scripts/unname.sh"

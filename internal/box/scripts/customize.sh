@@ -14,16 +14,32 @@ chroot "$root" chown -R vagrant:vagrant /home/vagrant/.ssh
 chmod 0440 "$root/etc/sudoers.d/vagrant"
 
 chroot "$root" systemctl --quiet enable systemd-networkd.service \
-	labctl-hostkeys.service labctl-resolv.path
+	labctl-hostkeys.service labctl-randmaps.service labctl-resolv.path
 # Nothing that runs by itself and gets in the way of an exercise, or delays
 # the start. AppArmor's own unit only loads profiles of programs that are
-# not there; Docker loads its profile itself.
+# not there; Docker loads its profile itself. A kernel module that is needed
+# all the same, such as loop, is loaded when it is.
 for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
 	e2scrub_all.timer e2scrub_reap.service fstrim.timer apparmor.service \
 	getty@tty1.service systemd-pstore.service systemd-udev-settle.service \
 	dev-hugepages.mount sys-kernel-debug.mount sys-kernel-tracing.mount \
-	sys-fs-fuse-connections.mount; do
+	sys-fs-fuse-connections.mount sys-kernel-config.mount \
+	proc-sys-fs-binfmt_misc.automount systemd-binfmt.service \
+	systemd-repart.service modprobe@configfs.service modprobe@dm_mod.service \
+	modprobe@drm.service modprobe@loop.service \
+	systemd-network-generator.service systemd-sysusers.service \
+	systemd-update-utmp.service systemd-update-utmp-runlevel.service; do
 	ln -sf /dev/null "$root/etc/systemd/system/$unit"
+done
+
+# What udev would look up for each device and each card that Docker makes: names
+# and properties of hardware that no node has.
+for rules in 60-autosuspend 60-drm 60-evdev 60-fido-id 60-infiniband 60-input-id \
+	60-persistent-alsa 60-persistent-input 60-persistent-storage-tape \
+	60-persistent-v4l 60-sensor 60-serial 64-btrfs 70-camera 70-joystick \
+	70-memory 70-mouse 70-touchpad 70-uaccess 71-seat 73-seat-late \
+	75-net-description 75-probe_mtd 78-sound-card 85-hwclock; do
+	ln -sf /dev/null "$root/etc/udev/rules.d/$rules.rules"
 done
 
 # Generators run at every start and every time systemd reads its units again,
