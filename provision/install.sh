@@ -283,6 +283,7 @@ has_image() { grep -qsF "\"$image\":\"$1\"" /var/lib/docker/image/*/repositories
 load_image() {
 	id=$(cat "$1/toolbox.id")
 	if ! has_image "$id"; then
+		progress "loading the scenario image"
 		docker load -q -i "$1/toolbox.tar" >"$dir/load.log" 2>&1 || {
 			cat "$dir/load.log" >&2
 			fail "docker load of $image failed: $(tail -n 1 "$dir/load.log")"
@@ -310,9 +311,9 @@ else
 	from_apt
 fi
 start
-progress "making the scenario image"
 toolbox=/var/lib/labctl
 if ! [ -s "$toolbox/toolbox.id" ] || ! { [ -s "$toolbox/toolbox.tar" ] || has_image "$(cat "$toolbox/toolbox.id")"; }; then
+	progress "making the scenario image"
 	toolbox=$dir
 	sh -eu "$dir/toolbox.sh" "$dir"
 fi

@@ -68,7 +68,8 @@ func (l *lab) identities() []string {
 }
 
 // TestBake makes a box of a node, and a lab from that box; then one from the
-// box in which this machine has installed Docker's packages.
+// box in which this machine has installed Docker's packages and the scenario
+// image.
 func TestBake(t *testing.T) {
 	needVMs(t)
 	before := lookAtHost(t)
@@ -147,7 +148,8 @@ func TestBake(t *testing.T) {
 		t.Errorf("status %+v", st)
 	}
 	owner := map[string]string{} // of an identity: a node of one of the labs
-	for lab, lines := range map[string][]string{"the first lab": first, "the warm lab": l.identities()} {
+	alone := func(lab string, lines []string) {
+		t.Helper()
 		if len(lines) < 2*6 {
 			t.Errorf("identities of %s: %q", lab, lines)
 		}
@@ -160,6 +162,8 @@ func TestBake(t *testing.T) {
 			owner[id] = node
 		}
 	}
+	alone("the first lab", first)
+	alone("the warm lab", l.identities())
 	for _, s := range l.ok(shortWithin, "create").steps() {
 		if !strings.HasSuffix(s, ": kept") {
 			t.Errorf("a second create: step %q, want kept", s)
@@ -184,8 +188,8 @@ func TestBake(t *testing.T) {
 		t.Errorf("no box was made: %q", steps)
 	}
 	for _, e := range inBox.events {
-		if e.Node != "" && strings.Contains(e.Detail, "packages") {
-			t.Errorf("%s: %s: %s, though they are in the box", e.Node, e.Step, e.Detail)
+		if e.Node != "" && (strings.Contains(e.Detail, "packages") || strings.Contains(e.Detail, "scenario image")) {
+			t.Errorf("%s: %s: %s, though it is in the box", e.Node, e.Step, e.Detail)
 		}
 	}
 	for _, n := range []string{"docker1", "docker2"} {
@@ -193,6 +197,7 @@ func TestBake(t *testing.T) {
 			t.Errorf("install docker on %s took %v without the box and %v with it: nothing gained", n, c, w)
 		}
 	}
+	alone("the lab with packages in its box", l.identities())
 	if st := l.status(); !st.Ready || len(st.Nodes) != 2 {
 		t.Errorf("status %+v", st)
 	}
