@@ -11,7 +11,7 @@ packages="vagrant vagrant-libvirt
 	mmdebstrap debian-archive-keyring extlinux fdisk e2fsprogs
 	openssh-client rsync curl ca-certificates"
 if [ "${1-}" = test ]; then
-	packages="$packages shellcheck chromium ansible-core openssh-server"
+	packages="$packages shellcheck chromium ansible-core"
 fi
 
 if command -v VBoxManage >/dev/null && command -v vagrant >/dev/null && [ "${1-}" != test ]; then

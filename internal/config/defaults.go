@@ -18,7 +18,7 @@ const (
 	defaultDataPathPort = 4789
 	// firstHost is the host part of the address where counting up begins.
 	firstHost = 11
-	maxNodes  = 100
+	maxNodes  = 200
 )
 
 var defaultSubnet = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168, 33, 0}), 24)

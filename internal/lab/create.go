@@ -234,13 +234,18 @@ func installDocker(n config.Node) func(context.Context, *Env, func(string)) (boo
 	}
 }
 
-// peers maps every node's name to its lab address.
+// peers maps every node's name to its lab address. It is the same map for all of
+// a lab's nodes, of which there can be hundreds.
 func (e *Env) peers() map[string]netip.Addr {
-	peers := map[string]netip.Addr{}
-	for _, p := range e.Lab.Nodes {
-		peers[p.Name] = p.IP
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.peersOf != e.Lab {
+		e.peersOf, e.peerMap = e.Lab, map[string]netip.Addr{}
+		for _, p := range e.Lab.Nodes {
+			e.peerMap[p.Name] = p.IP
+		}
 	}
-	return peers
+	return e.peerMap
 }
 
 // findBundle returns the bundle of Docker's packages, verified; nil if they come

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -67,6 +68,8 @@ type Env struct {
 	leaving bool
 	facts   map[string]existing.Facts // of connected machines that are not labctl's, by node
 	counts  counts
+	peerMap map[string]netip.Addr // see peers
+	peersOf *config.Lab
 }
 
 // StateDir is .labctl beside lab.toml.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"labctl"
 	"labctl/internal/remote"
@@ -11,13 +12,22 @@ import (
 
 // script returns lib.sh and the named script of provision/ as one text.
 func script(name string) (string, error) {
+	if whole, ok := scripts.Load(name); ok { // hundreds of nodes share it
+		return whole.(string), nil
+	}
 	lib, err := asset("lib.sh")
 	if err != nil {
 		return "", err
 	}
 	text, err := asset(name)
-	return lib + text, err
+	if err != nil {
+		return "", err
+	}
+	scripts.Store(name, lib+text)
+	return lib + text, nil
 }
+
+var scripts sync.Map // name ▸ text
 
 // asset returns a file of provision/.
 func asset(name string) (string, error) {
