@@ -109,6 +109,8 @@ type Member struct {
 	Addr    netip.Addr `json:"addr,omitzero"` // that it advertises
 	Manager bool       `json:"manager,omitempty"`
 	Error   string     `json:"error,omitempty"`
+	// Managers are the swarm's managers, as this one knows them.
+	Managers []netip.Addr `json:"managers,omitempty"`
 }
 
 // Network is one network as one node sees it.

@@ -170,6 +170,12 @@ func (n *Node) askEngine(ctx context.Context, api API) error {
 	s := info.Info.Swarm
 	n.Member = Member{State: string(s.LocalNodeState), NodeID: s.NodeID, Manager: s.ControlAvailable, Error: s.Error}
 	n.Member.Addr, _ = netip.ParseAddr(s.NodeAddr)
+	for _, m := range s.RemoteManagers {
+		if a, err := netip.ParseAddrPort(m.Addr); err == nil && s.ControlAvailable {
+			n.Member.Managers = append(n.Member.Managers, a.Addr())
+		}
+	}
+	slices.SortFunc(n.Member.Managers, netip.Addr.Compare)
 	images, err := api.ImageList(ctx, client.ImageListOptions{})
 	if err != nil {
 		return err

@@ -168,6 +168,16 @@ func TestOneThingWrong(t *testing.T) {
 				"evidence  docker2: advertises 10.0.2.15, lab.toml says 192.168.33.12"}},
 		{"no leader", func(f *Facts) { f.Swarm = &Swarm{By: "docker1", Error: "The swarm does not have a leader."} },
 			"error no-leader docker1 -", []string{"evidence  docker1: The swarm does not have a leader."}},
+		{"the other manager has left", func(f *Facts) {
+			f.Nodes[0].Member.Managers = []netip.Addr{f.Nodes[0].IP, f.Nodes[1].IP}
+			f.Nodes[1].Member, f.Nodes[1].Networks = Member{State: "inactive"}, nil
+			f.Swarm = &Swarm{By: "docker1", Error: "The swarm does not have a leader."}
+		}, "error no-leader docker1 -", []string{
+			"cause     the swarm has lost its quorum: of 2 managers 2 must work, and docker2 has left it",
+			"evidence  docker1: The swarm does not have a leader.",
+			`docker2: is one of the managers that docker1 knows, and its swarm state is "inactive"`,
+			"remedy    labctl exec docker1 -- docker swarm init --force-new-cluster --advertise-addr 192.168.33.11",
+			"          labctl exec docker1 -- sudo systemctl restart docker", "          labctl swarm form"}},
 		{"down", func(f *Facts) { f.Swarm.Members[1].State, f.Swarm.Members[1].Message = "down", "heartbeat failure" },
 			"error node-down docker2 -", []string{"evidence  docker1: node list says docker2 is down, heartbeat failure"}},
 		{"former self", func(f *Facts) {

@@ -18,6 +18,9 @@ func (j *judge) swarm() {
 		return
 	}
 	if j.Swarm.Error != "" {
+		if j.managersLeft() {
+			return
+		}
 		told := slices.ContainsFunc(j.found, func(f Finding) bool { return f.ID == NoLeader || f.ID == CertificateExpired })
 		for _, n := range j.Nodes {
 			told = told || j.manages(n.Name) && j.hurt[n.Name]
@@ -34,6 +37,44 @@ func (j *judge) swarm() {
 	for _, m := range j.Swarm.Members {
 		j.listed(m)
 	}
+}
+
+// managersLeft finds a manager that is alone, since the others have left its
+// swarm. That they are no members is no finding of its own then: they could not
+// join it again before it has a leader.
+func (j *judge) managersLeft() bool {
+	i := slices.IndexFunc(j.Nodes, func(n Node) bool { return n.Name == j.Swarm.By })
+	if i < 0 {
+		return false
+	}
+	by := j.Nodes[i]
+	var left, ev []string
+	for _, n := range j.Nodes {
+		if n.answered() && n.Member.State == "inactive" && slices.Contains(by.Member.Managers, n.IP) {
+			left = append(left, n.Name)
+			ev = append(ev, fmt.Sprintf("%s: is one of the managers that %s knows, and its swarm state is %q", n.Name, by.Name, n.Member.State))
+		}
+	}
+	all := len(by.Member.Managers)
+	if left == nil || len(left) != all-1 {
+		return false
+	}
+	j.found = slices.DeleteFunc(j.found, func(f Finding) bool { return f.ID == NotInSwarm && slices.Contains(left, f.Nodes[0]) })
+	j.add(Finding{ID: NoLeader, Nodes: []string{by.Name},
+		Symptom:  "the manager answers no question about the swarm and changes nothing; services that run go on running",
+		Cause:    fmt.Sprintf("the swarm has lost its quorum: of %s %d must work, and %s left it", count(all, "manager"), all/2+1, has(left)),
+		Evidence: append([]string{by.Name + ": " + oneLine(j.Swarm.Error)}, ev...),
+		Remedy: on(by.Name, "docker swarm init --force-new-cluster --advertise-addr "+by.IP.String()) + "\n" +
+			on(by.Name, "sudo systemctl restart docker") + "\nlabctl swarm form"})
+	return true
+}
+
+// has names nodes that have done something.
+func has(nodes []string) string {
+	if len(nodes) == 1 {
+		return nodes[0] + " has"
+	}
+	return enumerate(nodes) + " have"
 }
 
 // member is what a node says of its own part in the swarm.

@@ -120,7 +120,9 @@ func isToday(current map[string]string, id string) bool {
 // carries out a demotion in the background.
 func (p pace) remove(ctx context.Context, leader Member, n swarm.Node) error {
 	if n.Spec.Role == swarm.NodeRoleManager {
-		if _, err := p.specRole(ctx, leader, n.ID, swarm.NodeRoleWorker); err != nil {
+		// After `docker swarm init --force-new-cluster` the list has former
+		// managers that are none any more.
+		if _, err := p.specRole(ctx, leader, n.ID, swarm.NodeRoleWorker); err != nil && !errdefs.IsNotFound(err) {
 			return err
 		}
 	}

@@ -229,5 +229,9 @@ func prefixes(ps []netip.Prefix) string {
 
 // failed names node and action, and lets no token through.
 func failed(m Member, action string, err error) error {
+	if strings.Contains(err.Error(), "The swarm does not have a leader") {
+		return &StateError{Node: m.Name, Problem: action + ": the swarm has no leader, since half of its managers or more are not there",
+			Remedy: "labctl diagnose   (it tells what has become of them)"}
+	}
 	return fmt.Errorf("%s: %s: %w", m.Name, action, redact(err))
 }

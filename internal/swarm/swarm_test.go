@@ -316,3 +316,13 @@ func TestJoinInterrupted(t *testing.T) {
 		t.Errorf("error %v names no node", err)
 	}
 }
+
+func TestNoLeader(t *testing.T) {
+	said := errors.New("Error response from daemon: rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online.")
+	err := failed(Member{Name: "docker1"}, "ask for the join token", said)
+	var typed *StateError
+	if !errors.As(err, &typed) || typed.Hint() != "labctl diagnose   (it tells what has become of them)" ||
+		err.Error() != "docker1: ask for the join token: the swarm has no leader, since half of its managers or more are not there" {
+		t.Errorf("error %#v", err)
+	}
+}

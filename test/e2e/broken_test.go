@@ -39,6 +39,7 @@ var brokenMore = []breakage{
 	{name: "an overlay on the name server", node: "docker1", how: "s=$(sed -n 's/^nameserver //p' /etc/resolv.conf | head -n 1); docker network create -d overlay --subnet ${s%.*}.0/24 mynet2", id: "overlay-hides-nameserver|overlay-overlaps-machines", cause: "mynet2", undo: noWeb},
 	{name: "an overlay with large packets", node: "docker1", how: "docker network create -d overlay -o com.docker.network.driver.mtu=9000 big", id: "overlay-mtu", cause: "big was created with an MTU of 9000", undo: noWeb},
 	{name: "a program that is not there", node: "docker1", how: "docker service create -d --no-resolve-image --name bad labctl/toolbox nosuch", id: "tasks-fail", cause: "the image does not contain the program", undo: noWeb, look: true},
+	{name: "the pool is used up", node: "docker1", how: "for i in 1 2 3 4; do docker network create -d overlay used$i >/dev/null; done", id: "overlay-without-addresses", cause: "gave the overlay network used4 no addresses", undo: "docker network rm used1 used2 used3 used4"},
 	{name: "logs for nobody", node: "docker1", how: "docker service create -d --no-resolve-image --log-driver none --name bad labctl/toolbox sleep 999", id: "log-driver", cause: "the service bad was created with the log driver none", undo: noWeb},
 	{name: "names in a container", node: "docker1", how: web + "; for i in $(seq 60); do docker ps -qf name=web | grep -q . && break; sleep 1; done; sleep 35; nsenter -n -t $(docker inspect -f '{{.State.Pid}}' $(docker ps -qf name=web | head -n 1)) iptables -t nat -F", id: "container-dns", cause: "127.0.0.11, cannot be reached from inside", undo: noWeb},
 	{name: "a busy processor", node: "docker3", how: "systemd-run -q --unit=busy sh -c 'for i in 1 2 3; do while :; do :; done & done; wait'", id: "cpu-starved", cause: "keep"},
@@ -53,8 +54,9 @@ var brokenRare = []breakage{
 	{name: "a module that is not to be loaded", node: "docker3", how: "systemctl stop docker.socket docker; umount /run/docker/netns/*; sleep 3; iptables -F; iptables -t mangle -F; rmmod xt_ipvs; rmmod ip_vs_rr; rmmod ip_vs; echo 'install ip_vs /bin/false' >/etc/modprobe.d/no.conf; systemctl start docker", id: "module-missing", cause: "the kernel of docker3 has no module ip_vs", look: true,
 		mend: "rm /etc/modprobe.d/no.conf; modprobe ip_vs; systemctl restart docker"},
 	{name: "the way into the overlay is cut", node: "docker2", how: "nsenter --net=$(ls -t /run/docker/netns/1-* | head -n 1) ip link set vxlan0 down", id: "overlay-broken", cause: "the overlay ingress carries nothing", fix: true},
-	{name: "left and come back", node: "docker3", how: "docker swarm leave; sleep 2; docker swarm join --advertise-addr 192.168.33.13 --token TOKEN 192.168.33.11:2377", id: "former-self", cause: "docker3 has left the swarm and joined it again", fix: true},
-	{name: "the wrong address", node: "docker3", how: "docker swarm leave; sleep 2; docker swarm join --advertise-addr eth0 --token TOKEN 192.168.33.11:2377; sleep 10", id: "wrong-advertise-address", cause: "docker3 joined the swarm with the address 192.168.121."},
+	{name: "left and come back", node: "docker3", how: "docker swarm leave; sleep 2; docker swarm join --advertise-addr 192.168.33.13 --token WORKER-KEY 192.168.33.11:2377", id: "former-self", cause: "docker3 has left the swarm and joined it again", fix: true},
+	{name: "the wrong address", node: "docker3", how: "docker swarm leave; sleep 2; docker swarm join --advertise-addr eth0 --token WORKER-KEY 192.168.33.11:2377; sleep 10", id: "wrong-advertise-address", cause: "docker3 joined the swarm with the address 192.168.121."},
+	{name: "the other manager has left", node: "docker3", how: "docker swarm leave; docker swarm join --advertise-addr 192.168.33.13 --token MANAGER-KEY 192.168.33.11:2377; sleep 8; docker swarm leave --force; sleep 8", id: "no-leader", cause: "of 2 managers 2 must work, and docker3 has left it"},
 	{name: "powered off", node: "docker3", how: "(sleep 1; poweroff -f) >/dev/null 2>&1 &", id: "vm-off", cause: "the VM of docker3 is powered off", until: "powered off"},
 }
 
@@ -65,7 +67,7 @@ func TestDiagnose(t *testing.T) {
 	if !all() {
 		t.Skip("it takes an hour: set LABCTL_E2E=all")
 	}
-	l := newLab(t, "provider = \"embedded\"\nmanagers = 1\nworkers = 2\n")
+	l := newLab(t, "provider = \"embedded\"\nmanagers = 1\nworkers = 2\n[swarm]\ndefault-address-pool = [\"10.50.0.0/22\"]\n")
 	l.ok(killedWithin, "create")
 	t.Setenv("LAB_FILE", "lab.toml") // as in diagnoseBroken
 	sound := func(t *testing.T, what string) {

@@ -72,7 +72,7 @@ var onNode = regexp.MustCompile(`^on (\w+)\b.*:$`)
 // breakage is a way to break a sound lab, what diagnose then finds, alone, and
 // whether --fix mends it; else the remedy is typed as printed.
 type breakage struct {
-	name, node, how string // how is for a shell of root's on the node; TOKEN is a worker's
+	name, node, how string // how is for a shell of root's on the node; MANAGER-KEY and WORKER-KEY let it join
 	id, cause       string // id may be one of several: "a|b"
 	fix             bool
 	undo            string // for a shell on docker1, once the remedy has been typed
@@ -111,8 +111,10 @@ func diagnoseAll(t *testing.T, l *lab, list []breakage) {
 	for _, tt := range list {
 		ok := t.Run(tt.name, func(t *testing.T) {
 			l.t = t
-			if strings.Contains(tt.how, "TOKEN") {
-				tt.how = strings.ReplaceAll(tt.how, "TOKEN", strings.TrimSpace(l.ok(shortWithin, "exec", "docker1", "--", "docker", "swarm", "join-token", "-q", "worker").out))
+			for word, role := range map[string]string{"MANAGER-KEY": "manager", "WORKER-KEY": "worker"} {
+				if strings.Contains(tt.how, word) {
+					tt.how = strings.ReplaceAll(tt.how, word, strings.TrimSpace(l.ok(shortWithin, "exec", "docker1", "--", "docker", "swarm", "join-token", "-q", role).out))
+				}
 			}
 			l.ok(shortWithin, "exec", tt.node, "--", "sudo", "sh", "-c", tt.how)
 			for end := time.Now().Add(shortWithin); tt.until != "" && !strings.Contains(l.run(shortWithin, nil, "status").out, tt.until); {
