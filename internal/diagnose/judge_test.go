@@ -112,6 +112,23 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
+// A worker may still have an overlay that the swarm has removed, and whose
+// addresses it has given to another one.
+func TestRemovedOverlay(t *testing.T) {
+	f := recorded(t, "three-nodes")
+	i := slices.IndexFunc(f.Nodes[1].Networks, func(w Network) bool { return w.Driver == "overlay" })
+	old := f.Nodes[1].Networks[i]
+	old.ID, old.Name, old.Ingress, old.Created = "old", "mynet", false, old.Created.Add(time.Minute)
+	f.Nodes[1].Networks = append(f.Nodes[1].Networks, old)
+	if found := Judge(f); len(found) != 0 {
+		t.Errorf("found\n%s", text(t, f, found))
+	}
+	f.Nodes[0].Networks = append(f.Nodes[0].Networks, old) // docker1 is the manager
+	if found := Judge(f); len(found) != 1 || found[0].ID != OverlapsOverlay {
+		t.Errorf("found\n%s", text(t, f, found))
+	}
+}
+
 // The facts survive JSON, so that what was recorded is what was judged.
 func TestFactsRoundTrip(t *testing.T) {
 	f := recorded(t, "bridge")

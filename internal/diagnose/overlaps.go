@@ -28,7 +28,7 @@ func (j *judge) gatherOverlays() {
 			continue // its overlays are another swarm's, which may have the same subnets
 		}
 		for _, w := range n.Networks {
-			if w.Scope != "swarm" || w.Driver != "overlay" && w.Driver != "" {
+			if w.Scope != "swarm" || w.Driver != "overlay" && w.Driver != "" || j.removed(w) {
 				continue
 			}
 			i := slices.IndexFunc(j.overlays, func(o overlay) bool { return o.ID == w.ID })
@@ -43,6 +43,17 @@ func (j *judge) gatherOverlays() {
 		}
 	}
 	slices.SortFunc(j.overlays, func(a, b overlay) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
+}
+
+// removed tells a network that the swarm has no more, while a worker still ends
+// its last tasks there: its addresses are free to be given to others.
+func (j *judge) removed(w Network) bool {
+	if j.Swarm == nil || j.Swarm.Error != "" {
+		return false
+	}
+	i := slices.IndexFunc(j.Nodes, func(n Node) bool { return n.Name == j.Swarm.By })
+	return i >= 0 && j.Nodes[i].Networks != nil &&
+		!slices.ContainsFunc(j.Nodes[i].Networks, func(have Network) bool { return have.ID == w.ID })
 }
 
 // overlaps compares every overlay with all that has addresses.
