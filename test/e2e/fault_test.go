@@ -97,4 +97,38 @@ func checkFaults(t *testing.T, l *lab) {
 	if r := l.ok(shortWithin, "fault", "status"); !strings.HasPrefix(r.out, "over: disk-full on docker2 since ") || !strings.HasSuffix(r.out, "no fault is on\n") {
 		t.Errorf("status after the timer: %q", r.out)
 	}
+
+	// A mystery's clear tells what it was. This seed's is without name servers.
+	r = l.ok(shortWithin, "fault", "inject", "random", "--seed", "5", "--for", "3m")
+	if !strings.HasPrefix(r.out, "injected: a mystery\nseed: 5\n") {
+		t.Errorf("inject random says %q", r.out)
+	}
+	if r := l.ok(shortWithin, "fault", "clear"); !strings.Contains(r.out, "it was the mystery of seed 5: no name outside the swarm is resolved") {
+		t.Errorf("clear of a mystery says %q", r.out)
+	}
+
+	// A node that boots undoes what is on it, though nobody asks it to.
+	l.ok(shortWithin, "fault", "inject", "image-missing", "--node", "docker2")
+	l.run(shortWithin, nil, "exec", "docker2", "--", "sudo", "systemctl", "reboot") // which may cut the connection
+	const mended = "! ls -d /var/lib/labctl/fault && docker image inspect labctl/toolbox"
+	for deadline := time.Now().Add(2 * shortWithin); l.run(shortWithin, nil, "exec", "docker2", "--", "sudo", "sh", "-c", mended).code != 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("docker2's boot did not give the image its name back")
+		}
+	}
+	if r := l.ok(shortWithin, "fault", "status"); !strings.HasPrefix(r.out, "over: image-missing labctl/toolbox:latest on docker2 since ") {
+		t.Errorf("status after the boot: %q", r.out)
+	}
+	for deadline := time.Now().Add(2 * shortWithin); !l.status().Ready; {
+		if time.Now().After(deadline) {
+			t.Fatalf("docker2 is not back in the swarm: %+v", l.status())
+		}
+	}
+	if now := traces(); now != before {
+		t.Errorf("after the boot the node has\n%s\nbefore it had\n%s", now, before)
+	}
+	t.Setenv("LAB_FILE", "lab.toml") // without evidence, which takes longer than the diagnosis
+	if found := l.diagnosed(func(f []finding) bool { return len(f) == 0 }); len(found) > 0 {
+		t.Errorf("after the boot diagnose finds %+v", found)
+	}
 }
