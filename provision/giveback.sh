@@ -38,6 +38,7 @@ if [ "$docker" = 1 ] && [ "$purge" = 1 ]; then
 	done
 	rm -rf /var/lib/docker /var/lib/containerd /etc/docker /etc/systemd/system/docker.service.d/labctl-proxy.conf \
 		/etc/apt/apt.conf.d/80labctl-proxy /etc/apt/sources.list.d/labctl-docker.sources /etc/yum.repos.d/labctl-docker.repo
+	! grep -qs '^# Written by labctl' /etc/containerd/config.toml || rm -f /etc/containerd/config.toml
 	systemctl daemon-reload
 	changed "Docker"
 	docker=0

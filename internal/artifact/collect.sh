@@ -37,7 +37,7 @@ item() {
 	now
 	left=$((end - now))
 	if [ "$left" -le 0 ]; then
-		missing "$name" 'not begun: the time for this node was over'
+		missing "$name" 'not begun: the time was over'
 		return 1
 	fi
 	[ "$left" -lt "$limit" ] || left=$limit
@@ -108,7 +108,10 @@ look='
 
 # namespaces looks at the node itself and at each of Docker's namespaces.
 namespaces() {
-	item namespaces.txt sh -c "$look" sh "the node itself"
+	item namespaces.txt sh -c "$look" sh "the node itself" ||
+		for name in vxlan.txt ipvs.txt iptables.txt; do
+			[ -e "$name" ] || missing "$name" 'not begun: the time was over'
+		done
 	mounts=$(grep '^nsfs ' /proc/self/mounts)
 	for ns in /run/docker/netns/*; do
 		# Docker leaves the names of former ones for a while.

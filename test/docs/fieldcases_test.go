@@ -60,10 +60,12 @@ func hasTest(t *testing.T, place, name string) bool {
 
 // TestNoJoinLineIsRead: labctl does not run `docker swarm` to read its text.
 func TestNoJoinLineIsRead(t *testing.T) {
+	// What a person is told to type after a lost quorum, for whom nothing is read.
+	const remedy = "docker swarm init --force-new-cluster --advertise-addr "
 	texts := programTexts(t)
 	for _, p := range texts {
 		for _, piece := range p {
-			if regexp.MustCompile(`docker swarm (init|join|join-token)\b`).MatchString(piece) {
+			if piece != remedy && regexp.MustCompile(`docker swarm (init|join|join-token)\b`).MatchString(piece) {
 				t.Errorf("a text of the code is %q", piece)
 			}
 		}
