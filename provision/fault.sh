@@ -462,7 +462,11 @@ undo() {
 	fi
 	rm -rf "$dir"
 	systemctl stop "labctl-fault-$id.timer" 2>/dev/null || :
-	if rmdir "$journal" 2>/dev/null; then rm -f "$unit" "$wanted"; fi
+	if rmdir "$journal" 2>/dev/null; then
+		rm -f "$unit" "$wanted"
+		# After a boot systemd keeps it in mind though its file is gone.
+		[ "$(systemctl show -p LoadState --value "${unit##*/}" 2>/dev/null)" != loaded ] || systemctl daemon-reload
+	fi
 	sync
 }
 
