@@ -189,7 +189,7 @@ func TestOneCause(t *testing.T) {
 			sys(f).Links[1].Up, sys(f).Links[1].Carrier = false, false
 			deaf(f, "docker2")
 			down(f)
-		}, "error interface-down docker2 -", "eth1 of docker2, which leads to the other nodes, is switched off", "labctl exec docker2 -- sudo ip link set dev eth1 up", true},
+		}, "error interface-down docker2 -", "eth1 of docker2, which leads to the other nodes, is switched off", "labctl exec docker2 -- sudo ip link set dev eth1 up\nlabctl exec docker2 -- sudo systemctl restart docker", true},
 		{"the address is gone", func(f *Facts) {
 			f.Nodes[1].Addrs = f.Nodes[1].Addrs[:1]
 			deaf(f, "docker2")

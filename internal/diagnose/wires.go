@@ -70,7 +70,9 @@ func (j *judge) card(n Node) bool {
 		f.ID = InterfaceDown
 		f.Cause = fmt.Sprintf("the network card %s of %s, which leads to the other nodes, is switched off", dev, n.Name)
 		f.Evidence = []string{fmt.Sprintf("%s: %s is down", n.Name, dev)}
-		f.fix(n.Name, "sudo ip link set dev "+dev+" up")
+		// Meanwhile the engine may have reached the managers another way, by an
+		// address that is not the lab's, and keeps to it until it starts anew.
+		f.fix(n.Name, "sudo ip link set dev "+dev+" up", "sudo systemctl restart docker")
 	case !l.Carrier:
 		f.ID = InterfaceDown
 		f.Cause = fmt.Sprintf("the network card %s of %s, which leads to the other nodes, has no carrier: its cable is pulled", dev, n.Name)
