@@ -1,12 +1,36 @@
 #!/bin/sh
 # Makes a fresh VM a node of the lab, as far as that goes without Docker.
-# Arguments: HOSTNAME USER [NAME=ADDRESS]...; an empty HOSTNAME leaves the name.
+# Arguments: HOSTNAME USER ADDRESS/PREFIXLENGTH [NAME=ADDRESS]...; an empty
+# HOSTNAME leaves the name, an empty ADDRESS the network.
 # Run again it changes nothing. lib.sh stands in front.
 set -eu
 
 name=$1
 user=$2
-shift 2
+address=$3
+shift 3
+
+# In labctl's own box, where Vagrant was told to leave that to labctl, the lab's
+# network card gets its address.
+if [ -n "$address" ]; then
+	card=eth1 # Vagrant's first private network; eth0 is its own management network
+	[ -e "/sys/class/net/$card" ] || fail "this VM has no network card $card for the lab's network"
+	printf '[Match]\nName=%s\n\n[Network]\nAddress=%s\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n' "$card" "$address" |
+		put "/etc/systemd/network/30-labctl-$card.network" 0644
+	# has_address: whether the card has it.
+	has_address() { ip -o -4 addr show dev "$card" scope global | grep -qF " $address "; }
+	if ! has_address; then
+		changed "address $address"
+		networkctl reload # which also sets up a card whose file is new
+		i=0
+		until has_address; do
+			i=$((i + 1))
+			[ "$i" != 10 ] || networkctl reconfigure "$card" # whose address somebody has removed
+			[ "$i" -le 100 ] || fail "$card did not get the address $address within 20 s"
+			sleep 0.2
+		done
+	fi
+fi
 
 # Vagrant's own way to set a Debian hostname restarts the network, 30 s on a
 # slow VM; the file and the kernel's name are all that is needed.

@@ -2,7 +2,7 @@
 # Tells labctl what is on the node, and changes nothing.
 # Argument: the fingerprint that install.sh leaves in its mark at its end.
 # Prints "done" and the room alone if there is nothing to do: the mark is right,
-# dockerd answers and has the scenario image. lib.sh stands in front.
+# dockerd runs or is about to, and has the scenario image. lib.sh stands in front.
 set -eu
 
 # What is free where packages arrive, where they are unpacked to, and where
@@ -12,8 +12,17 @@ room sent /var/tmp
 room programs /usr
 room data /var/lib
 
-if [ "$(cat /var/lib/labctl/docker.mark 2>/dev/null || :)" = "$1" ] &&
-	docker image inspect labctl/toolbox:latest >/dev/null 2>&1; then
+# answers: whether dockerd has the image. Its own list is looked at first, since
+# its client takes an emulated node a second to start.
+answers() {
+	case $(systemctl is-active docker) in
+	active | activating) ;;
+	*) return 1 ;;
+	esac
+	grep -qsF '"labctl/toolbox:latest":' /var/lib/docker/image/*/repositories.json ||
+		docker image inspect labctl/toolbox:latest >/dev/null 2>&1
+}
+if [ "$(cat /var/lib/labctl/docker.mark 2>/dev/null || :)" = "$1" ] && answers; then
 	echo "done"
 	exit 0
 fi

@@ -32,10 +32,13 @@ type Node struct {
 
 // CollectOptions says how long to wait.
 type CollectOptions struct {
-	PerItem  time.Duration // for one question, in whole seconds; 0: 10 s
-	PerNode  time.Duration // for all of one node; 0: 2 min
-	Connect  time.Duration // for Node.Connect, a part of PerNode; 0: 30 s
-	Progress func(node, detail string)
+	PerItem time.Duration // for one question, in whole seconds; 0: 10 s
+	PerNode time.Duration // for all of one node; 0: 2 min
+	Connect time.Duration // for Node.Connect, a part of PerNode; 0: 30 s
+	// DockerOnly leaves out what only the node's system knows, which takes an
+	// emulated node seconds.
+	DockerOnly bool
+	Progress   func(node, detail string)
 }
 
 // Collect asks all nodes side by side for what they can tell, and puts it into
@@ -85,7 +88,11 @@ func collect(ctx context.Context, r *Run, n Node, dir string, facts *NodeFacts, 
 	var dockerFiles int
 	var wg sync.WaitGroup
 	wg.Go(func() { dockerFiles = collectDocker(ctx, r, dir+"/docker", n.API, &docker, o.PerItem) })
-	systemFiles, err := collectSystem(ctx, r, n.Runner, dir, &system, o)
+	var systemFiles int
+	var err error
+	if !o.DockerOnly {
+		systemFiles, err = collectSystem(ctx, r, n.Runner, dir, &system, o)
+	}
 	wg.Wait()
 	*facts = NodeFacts{Docker: docker.Docker, Kernel: cmp.Or(docker.Kernel, system.Kernel), OS: cmp.Or(docker.OS, system.OS)}
 	return systemFiles + dockerFiles, err

@@ -110,7 +110,7 @@ func (a *app) collect(ctx context.Context, archive, asJSON bool) error {
 		return err
 	}
 	s.connect, s.unreachable = true, unreachable
-	if err := s.end(ctx, nil, true); err != nil {
+	if err := s.end(ctx, nil, everything); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {

@@ -83,7 +83,11 @@ func (a *app) diagnose(ctx context.Context, o diagnoseOptions) (err error) {
 		defer func() {
 			// What was found is told already; here the code only says so. Of a
 			// sound lab the facts are evidence enough.
-			if ended := s.end(ctx, err, wrong); !errors.As(ended, new(exitError)) {
+			take := factsOnly
+			if wrong {
+				take = everything
+			}
+			if ended := s.end(ctx, err, take); !errors.As(ended, new(exitError)) {
 				err = ended
 			}
 		}()

@@ -35,8 +35,8 @@ const (
 	factsWithin = 5 * time.Second
 )
 
-// collect asks the nodes for their evidence.
-func (s *session) collect(ctx context.Context) {
+// collect asks the nodes for their evidence, or only what Docker says there.
+func (s *session) collect(ctx context.Context, dockerOnly bool) {
 	s.collected = true
 	s.run.Secret(keySecrets(s.e)...)
 	if s.unreachable != nil {
@@ -52,6 +52,7 @@ func (s *session) collect(ctx context.Context) {
 	var mu sync.Mutex
 	last := map[string]string{}
 	s.facts = artifact.Collect(ctx, s.run, nodes, artifact.CollectOptions{
+		DockerOnly: dockerOnly,
 		Progress: func(node, detail string) {
 			mu.Lock()
 			last[node] = detail

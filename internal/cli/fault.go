@@ -209,7 +209,7 @@ func (a *app) changeFaults(ctx context.Context, command string, change func(cont
 	if err != nil {
 		return err
 	}
-	defer func() { err = s.end(ctx, err, false) }()
+	defer func() { err = s.end(ctx, err, factsOnly) }()
 	event(ui.Started, "")
 	records, err = change(ctx, st)
 	var kept strings.Builder

@@ -139,7 +139,7 @@ func (a *app) create(ctx context.Context, o createOptions) (err error) {
 	defer func() {
 		if s != nil {
 			// A lab on which nothing was done is as its last evidence says.
-			err = s.end(ctx, err, s.changed())
+			err = s.end(ctx, err, s.ofChange())
 		}
 	}()
 	if !inside {
@@ -150,7 +150,7 @@ func (a *app) create(ctx context.Context, o createOptions) (err error) {
 			return err
 		}
 		if e.Choice.Provider == config.Embedded {
-			_ = s.end(ctx, nil, false)
+			_ = s.end(ctx, nil, factsOnly)
 			s = nil
 			lock.Release()
 			return e.Engine().Enter(ctx, a.args)
@@ -348,6 +348,6 @@ func (a *app) changeSwarm(ctx context.Context, command string, change func(*lab.
 	if err != nil {
 		return err
 	}
-	defer func() { err = s.end(ctx, err, s.changed()) }()
+	defer func() { err = s.end(ctx, err, s.ofChange()) }()
 	return change(e, ctx)
 }

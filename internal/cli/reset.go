@@ -52,7 +52,7 @@ func (a *app) rewind(ctx context.Context, command, snapshot string, change func(
 	if err != nil {
 		return err
 	}
-	defer func() { err = s.end(ctx, err, false) }()
+	defer func() { err = s.end(ctx, err, factsOnly) }()
 	begin := time.Now()
 	if err := change(ctx, s); err != nil {
 		return err

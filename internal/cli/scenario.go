@@ -134,7 +134,7 @@ func (st *stage) run(ctx context.Context, doc *document, f scenarioFlags) (out o
 		if err == nil {
 			failure = out.code()
 		}
-		ended := s.end(ctx, failure, true)
+		ended := s.end(ctx, failure, everything)
 		if !errors.As(ended, new(exitError)) {
 			err = ended
 		}
@@ -144,7 +144,7 @@ func (st *stage) run(ctx context.Context, doc *document, f scenarioFlags) (out o
 		return out, err
 	}
 	o.Event, o.Output = st.e.Event, ui.Above(s.ui, a.streams.Out)
-	o.Keep, o.To, o.Standing = f.keep, f.to, s.collect
+	o.Keep, o.To, o.Standing = f.keep, f.to, func(ctx context.Context) { s.collect(ctx, false) }
 	for _, w := range doc.warnings {
 		st.e.Log.Warn(w.String())
 	}

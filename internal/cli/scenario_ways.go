@@ -88,7 +88,7 @@ func (a *app) scenarioLearn(ctx context.Context, arg string, f scenarioFlags) (e
 	if err != nil {
 		return err
 	}
-	defer func() { err = s.end(ctx, err, false) }()
+	defer func() { err = s.end(ctx, err, factsOnly) }()
 	o.Output, o.Keep = a.streams.Out, f.keep
 	r, err := scenario.Learn(ctx, doc.d, o, scenario.Lesson{Out: a.streams.Out, Lines: lines(ctx, a.streams.In), Style: a.style()})
 	if r == nil {
@@ -181,7 +181,7 @@ func (a *app) scenarioCheck(ctx context.Context, arg string, f scenarioFlags) (e
 	}
 	defer func() {
 		// The score is told already; here the code only says that it is low.
-		if ended := s.end(ctx, err, true); !errors.As(ended, new(exitError)) {
+		if ended := s.end(ctx, err, everything); !errors.As(ended, new(exitError)) {
 			err = ended
 		}
 	}()
@@ -246,7 +246,7 @@ func (a *app) scenarioTest(ctx context.Context, arg string, f scenarioFlags) (er
 	if err != nil {
 		return err
 	}
-	defer func() { err = s.end(ctx, err, false) }()
+	defer func() { err = s.end(ctx, err, factsOnly) }()
 	o.Event, o.Output = st.e.Event, ui.Above(s.ui, a.streams.Out)
 	p, err := scenario.Test(ctx, doc.d, o, func(line string) {
 		_, _ = fmt.Fprintf(o.Output, "test: %s\n", scenario.Visible(line))
@@ -358,7 +358,7 @@ func (a *app) scenarioCleanup(ctx context.Context, forget bool) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = s.end(ctx, err, false) }()
+	defer func() { err = s.end(ctx, err, factsOnly) }()
 	o, err := st.options(&document{}, scenarioFlags{})
 	if err != nil {
 		return err

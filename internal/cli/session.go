@@ -139,10 +139,32 @@ func (s *session) changed() bool {
 	return s.events.done
 }
 
-// end closes the display, collects the nodes' evidence if that is asked for
-// or the command failed, what the host has in any case, and writes the
-// manifest. It returns err, to which it adds what went wrong with the evidence.
-func (s *session) end(ctx context.Context, err error, collect bool) error {
+// evidence is what a command that succeeded takes of the nodes.
+type evidence int
+
+const (
+	factsOnly  evidence = iota // versions, for the manifest
+	dockerOnly                 // what Docker says
+	everything
+)
+
+// ofChange is the evidence of a command that changes the lab. A lab on which
+// nothing was done is as its last evidence says; of one that was made nobody
+// looks for a fault, which a node's whole system is asked for.
+func (s *session) ofChange() evidence {
+	if s.changed() {
+		return dockerOnly
+	}
+	return factsOnly
+}
+
+// end closes the display, takes evidence of the nodes, all of it if the command
+// failed, what the host has in any case, and writes the manifest. It returns
+// err, to which it adds what went wrong with the evidence.
+func (s *session) end(ctx context.Context, err error, take evidence) error {
+	if err != nil {
+		take = everything
+	}
 	if s.run == nil && err != nil {
 		// What failed before there was a run folder gets one now, with the
 		// host log in it.
@@ -153,10 +175,10 @@ func (s *session) end(ctx context.Context, err error, collect bool) error {
 	case s.run == nil || s.collected:
 	case ctx.Err() != nil:
 		s.run.Missing("nodes", "not collected: interrupted")
-	case collect || err != nil:
-		s.collect(ctx)
-	default:
+	case take == factsOnly:
 		s.askNodes(ctx)
+	default:
+		s.collect(ctx, take == dockerOnly)
 	}
 	if s.run != nil {
 		s.collectHost(err)

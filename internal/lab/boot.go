@@ -169,7 +169,7 @@ func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
 		Line: b.tell,
 		Address: func(node, host string) {
 			// With other boxes Vagrant still has keys and addresses to set. Here
-			// it logs in and looks around, which takes it five seconds or more.
+			// nothing is left for it to do.
 			if e.ownBox() {
 				b.found(node, host)
 				goOn(node)

@@ -32,6 +32,9 @@ func (e *Env) PrepareHost(ctx context.Context) error {
 			Step{Name: "docker box", After: []string{"box", "bundle"}, Run: installBox},
 			Step{Name: "engine", After: []string{"preflight"}, Run: startEngine},
 		)
+		if e.ownBox() {
+			steps = append(steps, Step{Name: "key", After: []string{"preflight"}, Run: labKey})
+		}
 	}
 	return runSteps(ctx, e, steps)
 }
@@ -102,6 +105,14 @@ func buildBundle(ctx context.Context, e *Env, say func(string)) (bool, error) {
 	return b.Built, nil
 }
 
+// labKey makes the lab's SSH key, which the Vagrantfile names: half a second of
+// arithmetic, beside what takes longer.
+func labKey(_ context.Context, e *Env, _ func(string)) (bool, error) {
+	_, missing := os.Stat(e.keyFile())
+	_, err := e.ownKey()
+	return missing != nil, err
+}
+
 func startEngine(ctx context.Context, e *Env, say func(string)) (bool, error) {
 	say("starting libvirtd in a network namespace of its own")
 	return e.Engine().Start(ctx)
@@ -152,11 +163,6 @@ func render(_ context.Context, e *Env, say func(string)) (bool, error) {
 			return false, err
 		}
 	}
-	if e.ownBox() {
-		if _, err := e.ownKey(); err != nil { // the Vagrantfile names it
-			return false, err
-		}
-	}
 	name := filepath.Join(e.StateDir(), "Vagrantfile")
 	if have, err := os.ReadFile(name); err == nil && bytes.Equal(have, want) {
 		return false, nil
@@ -181,26 +187,22 @@ func connect(n config.Node) func(context.Context, *Env, func(string)) (bool, err
 func prepare(n config.Node) func(context.Context, *Env, func(string)) (bool, error) {
 	return func(ctx context.Context, e *Env, say func(string)) (bool, error) {
 		c := e.Runner(n.Name)
-		addressed := false
+		o := provision.PrepareOptions{Hostname: n.Name, Peers: e.peers(), User: c.Endpoint().User, Named: e.existing(), Progress: say, Clock: e.clockOfPrepare(n)}
 		if e.ownBox() {
-			var err error
-			if addressed, err = provision.ConfigureNetwork(ctx, c, n.Name, netip.PrefixFrom(n.IP, e.Lab.Subnet.Bits())); err != nil {
-				return false, err
-			}
+			o.Address = netip.PrefixFrom(n.IP, e.Lab.SubnetOf(n).Bits())
 		}
 		if e.existing() {
 			if err := e.takeOver(ctx, n); err != nil {
 				return false, err
 			}
 		}
-		routed, err := e.route(ctx, n)
+		changed, err := provision.Prepare(ctx, c, o)
 		if err != nil {
-			return addressed, err
+			return changed, err
 		}
-		addressed = addressed || routed
-		changed, err := provision.Prepare(ctx, c, provision.PrepareOptions{Hostname: n.Name, Peers: e.peers(), User: c.Endpoint().User, Named: e.existing(), Progress: say, Clock: e.clockOfPrepare(n)})
+		routed, err := e.route(ctx, n)
 		if err != nil || !changed || e.ownBox() {
-			return addressed || changed, err
+			return changed || routed, err
 		}
 		// The group docker reaches only sessions of a new connection. In
 		// labctl's own box the user is in it from the start.
@@ -221,7 +223,7 @@ func installDocker(n config.Node) func(context.Context, *Env, func(string)) (boo
 		changed, err := provision.Install(ctx, e.Runner(n.Name), provision.Options{
 			Node: n.Name, Source: d.Source, Bundle: b, Version: d.Version,
 			RegistryMirror: d.RegistryMirror, Proxy: d.Proxy, Peers: e.peers(), Theirs: e.theirDocker(n), Progress: say,
-			Begin: e.outdate,
+			Begin: e.outdate, Unproven: !e.proves(n),
 		})
 		if err != nil {
 			return false, err
@@ -232,6 +234,13 @@ func installDocker(n config.Node) func(context.Context, *Env, func(string)) (boo
 		}
 		return changed, dockerapi.Wait(ctx, n.Name, api, engineWithin, say)
 	}
+}
+
+// proves says whether a container runs on a node to prove that Docker works
+// there. Nodes that are made of one box on one machine are alike, so that one
+// speaks for all; it is the last, since the first has the swarm to make.
+func (e *Env) proves(n config.Node) bool {
+	return !e.ownBox() || n.Name == e.Lab.Nodes[len(e.Lab.Nodes)-1].Name
 }
 
 // peers maps every node's name to its lab address. It is the same map for all of

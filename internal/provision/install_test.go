@@ -89,7 +89,7 @@ func TestInstallSendsWhatLacks(t *testing.T) {
 		t.Errorf("SHA256SUMS lacks %q:\n%s", want, got)
 	}
 	mark := f.calls[0].Argv[len(f.calls[0].Argv)-1]
-	wantEnv := "SOURCE='bundle'\nTHEIRS=''\nVERSION=''\nPROXY=''\nNO_PROXY='localhost,127.0.0.1,::1,docker1,192.168.33.11,docker2,192.168.33.12'\nMIRROR=''\nMARK='" + mark + "'\nLOCK_WAIT='180'\nSTART_WAIT='120'\n"
+	wantEnv := "SOURCE='bundle'\nTHEIRS=''\nVERSION=''\nPROXY=''\nNO_PROXY='localhost,127.0.0.1,::1,docker1,192.168.33.11,docker2,192.168.33.12'\nMIRROR=''\nMARK='" + mark + "'\nUNPROVEN=''\nLOCK_WAIT='180'\nSTART_WAIT='120'\n"
 	if diff := cmp.Diff(wantEnv, text["env"]); diff != "" {
 		t.Errorf("env (-want +got):\n%s", diff)
 	}
@@ -307,12 +307,12 @@ func TestPrepare(t *testing.T) {
 	}{{"", false}, {"::changed /etc/hosts\n", true}} {
 		f := node("", remote.Result{Stdout: c.out}, nil)
 		changed, err := Prepare(context.Background(), f, PrepareOptions{
-			Hostname: "docker1", User: "vagrant", Peers: options(nil).Peers,
+			Hostname: "docker1", User: "vagrant", Peers: options(nil).Peers, Address: netip.MustParsePrefix("192.168.33.11/24"),
 		})
 		if err != nil || changed != c.want {
 			t.Errorf("changed %v, %v", changed, err)
 		}
-		want := []string{"sudo -n sh -eu -s -- docker1 vagrant docker1=192.168.33.11 docker2=192.168.33.12"}
+		want := []string{"sudo -n sh -eu -s -- docker1 vagrant 192.168.33.11/24 docker1=192.168.33.11 docker2=192.168.33.12"}
 		if diff := cmp.Diff(want, f.lines()); diff != "" {
 			t.Errorf("commands (-want +got):\n%s", diff)
 		}

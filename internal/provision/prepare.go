@@ -17,18 +17,22 @@ import (
 type PrepareOptions struct {
 	Hostname string                // the node's name
 	Peers    map[string]netip.Addr // every node's lab address, this node's too
-	User     string                // the SSH user, who joins the group docker
-	Named    bool                  // it has its name already, which stays
-	Progress func(string)          // nil for none
+	// Address is what the card of the lab's network gets, on a guest with
+	// systemd-networkd where Vagrant was told not to; the zero value for none.
+	Address  netip.Prefix
+	User     string       // the SSH user, who joins the group docker
+	Named    bool         // it has its name already, which stays
+	Progress func(string) // nil for none
 	// Clock is told how far the node's clock is ahead of this machine's, less
 	// the time that the answer took; nil for none.
 	Clock func(ahead time.Duration)
 }
 
-// Prepare gives the node its hostname, the other nodes' names in /etc/hosts,
-// the group docker with the SSH user in it, and the kernel modules that Swarm
-// needs. It is one command; changed is false if all was there already. The
-// group counts for connections that are opened afterwards.
+// Prepare gives the node its hostname, its address in the lab's network if
+// that is left to labctl, the other nodes' names in /etc/hosts, the group docker
+// with the SSH user in it, and the kernel modules that Swarm needs. It is one
+// command; changed is false if all was there already. The group counts for
+// connections that are opened afterwards.
 func Prepare(ctx context.Context, r remote.Runner, o PrepareOptions) (changed bool, err error) {
 	const step = "prepare"
 	text, err := script("prepare.sh")
@@ -39,7 +43,11 @@ func Prepare(ctx context.Context, r remote.Runner, o PrepareOptions) (changed bo
 	if o.Named {
 		name = ""
 	}
-	argv := []string{"sudo", "-n", "sh", "-eu", "-s", "--", name, o.User}
+	address := ""
+	if o.Address.IsValid() {
+		address = o.Address.String()
+	}
+	argv := []string{"sudo", "-n", "sh", "-eu", "-s", "--", name, o.User, address}
 	for _, name := range slices.SortedFunc(maps.Keys(o.Peers), func(a, b string) int {
 		return cmp.Or(o.Peers[a].Compare(o.Peers[b]), cmp.Compare(a, b))
 	}) {

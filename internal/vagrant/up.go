@@ -14,8 +14,7 @@ import (
 type UpEvents struct {
 	// Line is called with each line that Vagrant says about a node.
 	Line func(node, line string)
-	// Address is called when Vagrant knows where a node's sshd will answer, and
-	// begins to log in there.
+	// Address is called when Vagrant knows where a node's sshd will answer.
 	Address func(node, host string)
 	// Ready is called once for each node, when Vagrant has finished with it.
 	Ready func(node string)

@@ -88,7 +88,9 @@ func (b *bench) prepare(ctx context.Context, labctl string) error {
 	}
 	l := config.Default()
 	l.Provider = config.Embedded
-	if b.choice, err = engine.Detect(ctx, l, remote.Host{}, b.work); err != nil {
+	// What KVM can do here is found out once, for both: the plain Vagrantfile is
+	// told, and labctl remembers it.
+	if b.choice, err = engine.Detect(ctx, l, remote.Host{}, filepath.Join(b.work, "cache", "labctl")); err != nil {
 		return err
 	}
 	// labctl's help of a command that it does not have is that of the whole.
