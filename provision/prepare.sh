@@ -17,18 +17,12 @@ if [ -n "$address" ]; then
 	[ -e "/sys/class/net/$card" ] || fail "this VM has no network card $card for the lab's network"
 	printf '[Match]\nName=%s\n\n[Network]\nAddress=%s\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n' "$card" "$address" |
 		put "/etc/systemd/network/30-labctl-$card.network" 0644
-	# has_address: whether the card has it.
-	has_address() { ip -o -4 addr show dev "$card" scope global | grep -qF " $address "; }
-	if ! has_address; then
+	if ! ip -o -4 addr show dev "$card" scope global | grep -qF " $address "; then
+		# As networkd will at the next boots: it starts D-Bus to be told now.
+		[ ! -e "/proc/sys/net/ipv6/conf/$card" ] || echo 1 >"/proc/sys/net/ipv6/conf/$card/addr_gen_mode" # none
+		ip link set "$card" up
+		why=$(ip addr add "$address" brd + dev "$card" 2>&1) || fail "$card does not take the address $address: $why"
 		changed "address $address"
-		networkctl reload # which also sets up a card whose file is new
-		i=0
-		until has_address; do
-			i=$((i + 1))
-			[ "$i" != 10 ] || networkctl reconfigure "$card" # whose address somebody has removed
-			[ "$i" -le 100 ] || fail "$card did not get the address $address within 20 s"
-			sleep 0.2
-		done
 	fi
 fi
 

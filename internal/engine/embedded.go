@@ -14,6 +14,11 @@ import (
 // Dir, so that removing Dir after Stop removes every VM, volume and network.
 type Embedded struct {
 	Dir string // .labctl/engine of the lab
+	// Cache is a folder, shared by engines, for what libvirtd has found out of
+	// this machine's QEMU: it takes more than a second at each start to find it
+	// out anew. libvirtd sees by itself when that has become wrong. "" has it
+	// kept in Dir.
+	Cache string
 }
 
 // Status is what an engine says of itself.
@@ -43,6 +48,9 @@ const EnvInside = "LABCTL_ENGINE_PID"
 // envOutside tells the supervisor in which network and mount namespace labctl
 // was when it started it, so that it can be sure to be elsewhere.
 const envOutside = "LABCTL_ENGINE_OUTSIDE"
+
+// envCache tells the supervisor of Cache.
+const envCache = "LABCTL_ENGINE_CACHE"
 
 // NodesSocket is where the engine lends connections to the nodes, as seen from
 // inside it; the folder lies in Dir. A path in Dir itself may be longer than

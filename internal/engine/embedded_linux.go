@@ -54,7 +54,7 @@ func (e Embedded) Start(ctx context.Context) (started bool, err error) {
 	// Not CommandContext: the engine outlives this labctl.
 	cmd := exec.Command(exe, "engine", "serve", e.Dir)
 	cmd.Dir = "/"
-	cmd.Env = append(os.Environ(), envOutside+"="+namespaces())
+	cmd.Env = append(os.Environ(), envOutside+"="+namespaces(), envCache+"="+e.Cache)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setsid:     true, // a Ctrl-C for labctl is none for the engine

@@ -99,6 +99,41 @@ func start(t *testing.T, e Embedded) Status {
 	return st
 }
 
+// What libvirtd has found out of QEMU is there for the next engine.
+func TestCache(t *testing.T) {
+	needsRoot(t, "libvirtd", "qemu-system-x86_64")
+	cache := t.TempDir()
+	made := func() map[string]time.Time {
+		out := map[string]time.Time{}
+		files, _ := filepath.Glob(filepath.Join(cache, "libvirt", "qemu", "capabilities", "*.xml"))
+		for _, f := range files {
+			info, err := os.Stat(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[filepath.Base(f)] = info.ModTime()
+		}
+		return out
+	}
+	var first map[string]time.Time
+	for i := range 2 {
+		e := newEngine(t)
+		e.Cache = cache
+		start(t, e)
+		if i == 0 {
+			first = made()
+		} else if diff := cmp.Diff(first, made()); diff != "" || len(first) == 0 {
+			t.Errorf("capabilities of QEMU (-first engine +second):\n%s", diff)
+		}
+		if own, _ := filepath.Glob(filepath.Join(e.Dir, "cache", "*")); len(own) != 0 {
+			t.Errorf("the engine keeps %q itself", own)
+		}
+		if err := e.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // names are the programs of a status, sorted.
 func names(st Status) []string {
 	var out []string

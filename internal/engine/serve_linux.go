@@ -54,7 +54,7 @@ func (e Embedded) Serve(ctx context.Context, beside func(context.Context, net.Li
 	if !isolated(outside) {
 		return errors.New("engine serve: not in namespaces of its own; labctl starts it by itself")
 	}
-	if err := e.isolate(); err != nil {
+	if err := e.isolate(os.Getenv(envCache)); err != nil {
 		return err
 	}
 	if beside != nil {
@@ -141,13 +141,18 @@ func answer(ctx context.Context, died <-chan error) error {
 	}
 }
 
-func (e Embedded) isolate() error {
+// isolate mounts Dir's folders over the host's, and for libvirt's cache one of
+// the shared cache, if there is one.
+func (e Embedded) isolate(cache string) error {
 	// Nothing that is mounted here may reach the host.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
 	for sub, target := range private {
 		dir := filepath.Join(e.Dir, sub)
+		if sub == "cache" && cache != "" {
+			dir = filepath.Join(cache, "libvirt")
+		}
 		for _, d := range []string{dir, target} {
 			if err := os.MkdirAll(d, 0o755); err != nil {
 				return err

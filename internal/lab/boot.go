@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -158,23 +159,33 @@ func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
 	if e.BootWithin > 0 {
 		deadline = e.BootWithin
 	}
-	up := map[string]bool{}
+	up := map[string]func(){}
+	for _, n := range names {
+		up[n] = sync.OnceFunc(func() { close(b.ready[n]) })
+	}
 	goOn := func(node string) {
-		if ch := b.ready[node]; ch != nil && !up[node] {
-			up[node] = true
-			close(ch)
+		if ready := up[node]; ready != nil { // else it is none of ours
+			ready()
 		}
 	}
+	// With other boxes Vagrant still has keys and addresses to set. Here nothing
+	// is left for it to do.
+	address := func(node, host string) {
+		if e.ownBox() {
+			b.found(node, host)
+			goOn(node)
+		}
+	}
+	booting, booted := context.WithCancel(ctx)
+	defer booted()
 	err := e.Vagrant().Up(ctx, names, deadline, vagrant.UpEvents{
-		Line: b.tell,
-		Address: func(node, host string) {
-			// With other boxes Vagrant still has keys and addresses to set. Here
-			// nothing is left for it to do.
-			if e.ownBox() {
-				b.found(node, host)
-				goOn(node)
+		Line: func(node, line string) {
+			b.tell(node, line)
+			if e.ownBox() && strings.HasPrefix(line, "Waiting for domain to get an IP address") {
+				go e.awaitLease(booting, node, func(host string) { address(node, host) })
 			}
 		},
+		Address: address,
 		Ready: func(node string) {
 			// If it cannot be written, the next create asks Vagrant once more.
 			_ = e.State.Change(func(s *State) {

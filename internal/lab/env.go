@@ -77,7 +77,7 @@ func (e *Env) StateDir() string { return filepath.Join(e.Dir, ".labctl") }
 
 // Engine is this lab's embedded engine, whether it is used or not.
 func (e *Env) Engine() engine.Embedded {
-	return engine.Embedded{Dir: filepath.Join(e.StateDir(), "engine")}
+	return engine.Embedded{Dir: filepath.Join(e.StateDir(), "engine"), Cache: e.Cache}
 }
 
 // Vagrant returns the client for this lab's Vagrantfile.

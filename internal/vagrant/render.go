@@ -4,6 +4,7 @@ package vagrant
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -153,6 +154,7 @@ type pageNode struct {
 	VMName         string // VirtualBox only
 	Description    string
 	Console        string // "" for none
+	MAC            string // of the management card; "" for any
 }
 
 // Render writes the Vagrantfile of a lab. It is pure: equal arguments give
@@ -209,7 +211,12 @@ func newPage(lab *config.Lab, o RenderOptions) (*page, error) {
 		return nil, err
 	}
 	for _, n := range lab.Nodes {
+		mac := ""
+		if p.OwnNetwork {
+			mac = ManagementMAC(o.LabID, n.Name)
+		}
 		p.Nodes = append(p.Nodes, pageNode{
+			MAC:  mac,
 			Name: n.Name, IP: n.IP.String(), CPUs: n.CPUs, MemoryMB: n.MemoryMB,
 			Netmask: net.IP(net.CIDRMask(lab.SubnetOf(n).Bits(), 32)).String(),
 			URI:     n.Hypervisor(), Bridge: n.Bridge,
@@ -252,6 +259,15 @@ func (p *page) setMachine(o RenderOptions) error {
 		p.CPUMode = "host-passthrough"
 	}
 	return nil
+}
+
+// ManagementMAC is the address of a node's card in the management network of the
+// embedded engine, by which the lease of its IP address is known. The engines of
+// two labs have nothing to do with each other; the lab's id makes theirs differ all
+// the same.
+func ManagementMAC(labID, node string) string {
+	h := sha256.Sum256([]byte(labID + " " + node))
+	return fmt.Sprintf("52:54:00:%02x:%02x:%02x", h[0], h[1], h[2]) // QEMU's own prefix
 }
 
 func console(o RenderOptions, node string) string {

@@ -32,6 +32,10 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
 	ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 
+# D-Bus and logind start when somebody asks for them: nobody does on most nodes.
+rm -f "$root"/lib/systemd/system/multi-user.target.wants/dbus.service \
+	"$root"/lib/systemd/system/multi-user.target.wants/systemd-logind.service
+
 # What udev would look up for each device and each card that Docker makes: names
 # and properties of hardware that no node has.
 for rules in 60-autosuspend 60-drm 60-evdev 60-fido-id 60-infiniband 60-input-id \
