@@ -41,7 +41,8 @@ func (e *ForeignVMError) Error() string {
 }
 
 // clearLeftovers removes half-made VMs of the nodes: those that an interrupted
-// `vagrant up` defined without noting their id. Others that carry the mark are
+// `vagrant up` defined without noting their id, or without their network cards,
+// which it would never give them: they would wait for an address for ever. Others that carry the mark are
 // a person's, and go only with consent. Only libvirt has the question: for
 // VirtualBox the id is noted before anything can go wrong.
 func (e *Env) clearLeftovers(ctx context.Context, names []string) error {
@@ -66,7 +67,13 @@ func (e *Env) clearOn(ctx context.Context, uri string, names []string) error {
 	domains := strings.Fields(res.Stdout)
 	for _, name := range names {
 		domain := vagrant.DomainPrefix(e.Lab.Name) + name
-		if !slices.Contains(domains, domain) || e.vagrantKnows(name) {
+		if !slices.Contains(domains, domain) {
+			continue
+		}
+		if e.vagrantKnows(name) {
+			if err := e.clearHalf(ctx, uri, name, domain); err != nil {
+				return err
+			}
 			continue
 		}
 		if !e.Force && !slices.Contains(e.State.Booting, name) {
@@ -81,6 +88,24 @@ func (e *Env) clearOn(ctx context.Context, uri string, names []string) error {
 		return &LeftoverError{strange}
 	}
 	return e.removeVolumes(ctx, uri, names, domains)
+}
+
+// cards is how many network cards each VM has: Vagrant's own and the lab's.
+const cards = 2
+
+// clearHalf removes a VM that Vagrant knows and has not given all its cards.
+func (e *Env) clearHalf(ctx context.Context, uri, node, domain string) error {
+	if !slices.Contains(e.State.Booting, node) {
+		return nil
+	}
+	res, err := e.virsh(ctx, uri, "domiflist", domain, "--inactive")
+	if err != nil || strings.Count(res.Stdout, ":") >= cards*5 { // of their MAC addresses
+		return err
+	}
+	if err := e.removeDomain(ctx, uri, domain); err != nil {
+		return err
+	}
+	return os.Remove(e.idFile(node))
 }
 
 // booted says whether VMs of this lab were made, or begun.
@@ -100,8 +125,13 @@ func (e *Env) id() string {
 
 func (e *Env) vagrantKnows(node string) bool {
 	// Empty if Vagrant was killed as it wrote it: it does not know the VM then.
-	id, err := os.ReadFile(filepath.Join(e.StateDir(), ".vagrant", "machines", node, "libvirt", "id"))
+	id, err := os.ReadFile(e.idFile(node))
 	return err == nil && len(bytes.TrimSpace(id)) > 0
+}
+
+// idFile is where Vagrant notes which VM is the node's.
+func (e *Env) idFile(node string) string {
+	return filepath.Join(e.StateDir(), ".vagrant", "machines", node, "libvirt", "id")
 }
 
 func (e *Env) removeDomain(ctx context.Context, uri, domain string) error {

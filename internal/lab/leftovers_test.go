@@ -23,6 +23,7 @@ import (
 type virsh struct {
 	domains map[string]string
 	volumes []string
+	cards   map[string]int // of a domain, 2 if it is not named
 	noPool  bool
 	removed []string
 }
@@ -41,6 +42,16 @@ func (v *virsh) Run(_ context.Context, c remote.Command) (remote.Result, error) 
 		return ok(strings.Join(names, "\n") + "\n\n")
 	case "desc":
 		return ok(v.domains[words[1]] + "\n")
+	case "domiflist":
+		n, ok := v.cards[words[1]]
+		if !ok {
+			n = 2
+		}
+		out := " Interface   Type      Source     Model    MAC\n-----------------------------------------------------------\n"
+		for range n {
+			out += " vnet0       network   lab-mgmt   virtio   52:54:00:0a:0b:0c\n"
+		}
+		return remote.Result{Argv: c.Argv, Stdout: out + "\n"}, nil
 	case "vol-list":
 		if v.noPool {
 			return remote.Result{Argv: c.Argv, ExitCode: 1, Stderr: "error: failed to get pool 'default'\n"}, nil
@@ -79,6 +90,10 @@ func TestClearLeftovers(t *testing.T) {
 			booting: []string{"docker1", "docker2"}, want: slices.Concat(gone("lab_docker1"), gone("lab_docker2"))},
 		{name: "Vagrant knows it", host: virsh{domains: map[string]string{"lab_docker1": mark}, volumes: []string{"lab_docker1.img"}},
 			known: []string{"docker1"}, booting: []string{"docker1"}, force: true},
+		{name: "without its cards", host: virsh{domains: map[string]string{"lab_docker1": mark, "lab_docker2": mark}, cards: map[string]int{"lab_docker1": 0, "lab_docker2": 1}, noPool: true},
+			known: []string{"docker1", "docker2"}, booting: []string{"docker1", "docker2"}, want: slices.Concat(gone("lab_docker1"), gone("lab_docker2"))},
+		{name: "a person's, with one card", host: virsh{domains: map[string]string{"lab_docker1": mark}, cards: map[string]int{"lab_docker1": 1}},
+			known: []string{"docker1"}},
 		{name: "a person's", host: virsh{domains: map[string]string{"lab_docker1": mark, "lab_docker2": mark}},
 			booting: []string{"docker2"}, want: gone("lab_docker2"),
 			err:  "Vagrant does not know these VMs of this lab: lab_docker1",
@@ -132,6 +147,11 @@ func TestClearLeftovers(t *testing.T) {
 			}
 			if diff := cmp.Diff(tt.want, tt.host.removed); diff != "" {
 				t.Errorf("removed: %s", diff)
+			}
+			for _, n := range tt.known { // a VM that is gone is no longer known
+				if removed := slices.Contains(tt.host.removed, gone("lab_" + n)[1]); removed == e.vagrantKnows(n) {
+					t.Errorf("%s: removed %v, known %v", n, removed, e.vagrantKnows(n))
+				}
 			}
 		})
 	}

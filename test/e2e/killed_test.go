@@ -60,6 +60,12 @@ func TestKilled(t *testing.T) {
 		checkState(t, l, name)
 	}
 	kill("boot", said("boot", "Waiting for domain to get an IP address"))
+	// As when Vagrant ends between making a VM and giving it its cards: a VM that
+	// Vagrant would start for ever without them.
+	l.virsh(t, "destroy", "lab_docker2")
+	for range 2 {
+		l.virsh(t, "detach-interface", "lab_docker2", "network", "--config", "--mac", macOf.FindString(l.virsh(t, "domiflist", "lab_docker2", "--inactive")))
+	}
 	kill("connect", started("connect"))
 	kill("install", said("install docker", "unpacking the packages"))
 
@@ -93,6 +99,8 @@ func TestKilled(t *testing.T) {
 		t.Errorf("docker node ls says %q, want %q", nodes.out, want)
 	}
 }
+
+var macOf = regexp.MustCompile(`([0-9a-f]{2}:){5}[0-9a-f]{2}`)
 
 // virsh asks the lab's own libvirt.
 func (l *lab) virsh(t *testing.T, args ...string) string {
