@@ -40,7 +40,7 @@ const killedWithin = 40 * time.Minute
 func TestKilled(t *testing.T) {
 	needVMs(t)
 	if !all() {
-		t.Skip("it takes half an hour: set LABCTL_E2E=all")
+		t.Skip("it takes minutes more: set LABCTL_E2E=all")
 	}
 	l := newLab(t, "provider = \"embedded\"\n")
 	stop := watchCommandLines(t)
