@@ -42,9 +42,10 @@ func (e *ForeignVMError) Error() string {
 
 // clearLeftovers removes half-made VMs of the nodes: those that an interrupted
 // `vagrant up` defined without noting their id, or without their network cards,
-// which it would never give them: they would wait for an address for ever. Others that carry the mark are
-// a person's, and go only with consent. Only libvirt has the question: for
-// VirtualBox the id is noted before anything can go wrong.
+// which it would never give them: they would wait for an address for ever.
+// Others that carry the mark are a person's, and go only with consent. Only
+// libvirt has the question: for VirtualBox the id is noted before anything can
+// go wrong.
 func (e *Env) clearLeftovers(ctx context.Context, names []string) error {
 	if e.Choice.Provider == config.VirtualBox {
 		return nil
