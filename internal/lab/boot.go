@@ -23,7 +23,7 @@ type bootRun struct {
 	err     error                    // why, valid after done
 	mu      sync.Mutex
 	say     map[string]func(string)
-	address map[string]string // of nodes that Vagrant is about to log in to
+	address map[string]string // of nodes that boot, as soon as it is known
 }
 
 // boot waits for its node; the first one to come starts Vagrant for all.
@@ -132,7 +132,7 @@ func (b *bootRun) found(node, host string) {
 	delete(b.say, node)
 }
 
-// at is the node's address, "" if Vagrant has not told it.
+// at is the node's address, "" if it is not known.
 func (b *bootRun) at(node string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

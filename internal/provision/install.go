@@ -73,9 +73,9 @@ tar -xf - -C "$d" --no-same-owner
 sh -eu "$d/install.sh" "$d" </dev/null`
 
 // Install makes Docker run on the node, with the scenario image
-// labctl/toolbox, and proves it with a container unless told not to. On a node where it has been
-// done it is one quick command, and changed is false. Errors are of type
-// *Error.
+// labctl/toolbox, and proves it with a container unless told not to. On a node
+// where it has been done it is one quick command, and changed is false. Errors
+// are of type *Error.
 func Install(ctx context.Context, r remote.Runner, o Options) (changed bool, err error) {
 	if o.Progress == nil {
 		o.Progress = func(string) {}

@@ -296,6 +296,16 @@ func TestInstallUnreadStream(t *testing.T) {
 	}
 }
 
+// What a node is told that another one proves Docker for.
+func TestInstallUnproven(t *testing.T) {
+	for unproven, want := range map[bool]string{true: "UNPROVEN='1'\n", false: "UNPROVEN=''\n"} {
+		text := Options{Unproven: unproven}.env(config.SourceBundle, "m")
+		if !strings.Contains(text, want) {
+			t.Errorf("unproven %v: no %q in\n%s", unproven, want, text)
+		}
+	}
+}
+
 type runnerFunc func(remote.Command) (remote.Result, error)
 
 func (f runnerFunc) Run(_ context.Context, c remote.Command) (remote.Result, error) { return f(c) }
