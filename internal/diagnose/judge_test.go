@@ -195,6 +195,22 @@ func TestOneThingWrong(t *testing.T) {
 			`docker2: is one of the managers that docker1 knows, and its swarm state is "inactive"`,
 			"remedy    labctl exec docker1 -- docker swarm init --force-new-cluster --advertise-addr 192.168.33.11",
 			"          labctl exec docker1 -- sudo systemctl restart docker", "          labctl swarm form"}},
+		{"the other manager has left, and cannot come back", func(f *Facts) {
+			f.Nodes[0].Member.Managers = []netip.Addr{f.Nodes[0].IP, f.Nodes[1].IP}
+			f.Nodes[1].Member, f.Nodes[1].Networks = Member{State: "error", Error: "no leader"}, nil
+			f.Swarm = &Swarm{By: "docker1", Error: "The swarm does not have a leader."}
+		}, "error no-leader docker1 -", []string{
+			"          labctl exec docker1 -- sudo systemctl restart docker",
+			"          labctl exec docker2 -- docker swarm leave --force", "          labctl swarm form"}},
+		{"the other manager has left, and the leader has not missed it yet", func(f *Facts) {
+			f.Nodes[1].Member, f.Nodes[1].Networks = Member{State: "inactive"}, nil
+			f.Swarm.Members[0].Reachability = "reachable"
+			f.Swarm.Members[1].Reachability, f.Swarm.Members[1].Addr = "unreachable", f.Nodes[1].IP
+		}, "error no-leader docker1 -", []string{
+			"symptom   the manager will answer no question about the swarm in some seconds, and change nothing; services that run go on running",
+			"cause     the swarm has lost its quorum: of 2 managers 2 must work, and docker2 has left it",
+			`evidence  docker2: is one of the managers that docker1 knows, and its swarm state is "inactive"`,
+			"remedy    labctl exec docker1 -- docker swarm init --force-new-cluster --advertise-addr 192.168.33.11"}},
 		{"down", func(f *Facts) { f.Swarm.Members[1].State, f.Swarm.Members[1].Message = "down", "heartbeat failure" },
 			"error node-down docker2 -", []string{"evidence  docker1: node list says docker2 is down, heartbeat failure"}},
 		{"former self", func(f *Facts) {

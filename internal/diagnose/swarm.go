@@ -17,10 +17,10 @@ func (j *judge) swarm() {
 	if j.Swarm == nil {
 		return
 	}
+	if j.managersLeft() {
+		return
+	}
 	if j.Swarm.Error != "" {
-		if j.managersLeft() {
-			return
-		}
 		told := slices.ContainsFunc(j.found, func(f Finding) bool { return f.ID == NoLeader || f.ID == CertificateExpired })
 		for _, n := range j.Nodes {
 			told = told || j.manages(n.Name) && j.hurt[n.Name]
@@ -41,31 +41,47 @@ func (j *judge) swarm() {
 
 // managersLeft finds a manager that is alone, since the others have left its
 // swarm. That they are no members is no finding of its own then: they could not
-// join it again before it has a leader.
+// join it again before it has a leader. A leader answers for some ten seconds
+// more, and says in its node list who the managers are.
 func (j *judge) managersLeft() bool {
 	i := slices.IndexFunc(j.Nodes, func(n Node) bool { return n.Name == j.Swarm.By })
 	if i < 0 {
 		return false
 	}
 	by := j.Nodes[i]
-	var left, ev []string
+	managers := by.Member.Managers
+	symptom, ev := "the manager answers no question about the swarm and changes nothing; services that run go on running", []string{by.Name + ": " + oneLine(j.Swarm.Error)}
+	if j.Swarm.Error == "" {
+		managers, ev = nil, nil
+		symptom = "the manager will answer no question about the swarm in some seconds, and change nothing; services that run go on running"
+		for _, m := range j.Swarm.Members {
+			if m.Reachability != "" {
+				managers = append(managers, m.Addr)
+			}
+		}
+	}
+	var left []string
+	leave := "" // what a failed try to join again has left
 	for _, n := range j.Nodes {
-		if n.answered() && n.Member.State == "inactive" && slices.Contains(by.Member.Managers, n.IP) {
+		if n.answered() && n.Member.State != "active" && n.Member.State != "locked" && slices.Contains(managers, n.IP) {
 			left = append(left, n.Name)
+			if n.Member.State != "inactive" {
+				leave += on(n.Name, "docker swarm leave --force") + "\n"
+			}
 			ev = append(ev, fmt.Sprintf("%s: is one of the managers that %s knows, and its swarm state is %q", n.Name, by.Name, n.Member.State))
 		}
 	}
-	all := len(by.Member.Managers)
+	all := len(managers)
 	if left == nil || len(left) != all-1 {
 		return false
 	}
 	j.found = slices.DeleteFunc(j.found, func(f Finding) bool { return f.ID == NotInSwarm && slices.Contains(left, f.Nodes[0]) })
 	j.add(Finding{ID: NoLeader, Nodes: []string{by.Name},
-		Symptom:  "the manager answers no question about the swarm and changes nothing; services that run go on running",
+		Symptom:  symptom,
 		Cause:    fmt.Sprintf("the swarm has lost its quorum: of %s %d must work, and %s left it", count(all, "manager"), all/2+1, has(left)),
-		Evidence: append([]string{by.Name + ": " + oneLine(j.Swarm.Error)}, ev...),
+		Evidence: ev,
 		Remedy: on(by.Name, "docker swarm init --force-new-cluster --advertise-addr "+by.IP.String()) + "\n" +
-			on(by.Name, "sudo systemctl restart docker") + "\nlabctl swarm form"})
+			on(by.Name, "sudo systemctl restart docker") + "\n" + leave + "labctl swarm form"})
 	return true
 }
 

@@ -123,12 +123,13 @@ func installBox(ctx context.Context, e *Env, say func(string)) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	image, err := provision.ImageScript()
+	o := provision.Options{Source: e.Lab.Docker.Source, Version: e.Lab.Docker.Version, RegistryMirror: e.Lab.Docker.RegistryMirror}
+	finish, err := o.BoxScript()
 	if err != nil {
 		return false, err
 	}
 	made, err := box.Install(ctx, box.InstallOptions{
-		Options: e.BoxOptions(say), Contents: c.text, Packages: b.Dir, Files: settings, Finish: image,
+		Options: e.BoxOptions(say), Contents: c.text, Packages: b.Dir, Files: settings, Finish: finish,
 	})
 	if err != nil && ctx.Err() == nil {
 		err = &NoDockerBoxError{err}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"labctl/internal/apt"
 	"labctl/internal/config"
 	"labctl/internal/remote"
 	"labctl/internal/vagrant"
@@ -143,12 +145,18 @@ func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
 	if err := e.clearLeftovers(ctx, names); err != nil {
 		return err
 	}
-	if err := e.addBox(ctx, b, names); err != nil {
-		return err
-	}
 	if err := e.defineManagement(ctx); err != nil {
 		return err
 	}
+	hasBox, err := e.boxTurn(ctx, func(text string) {
+		for _, n := range names {
+			b.tell(n, text)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer hasBox()
 	if err := e.State.Change(func(s *State) { s.Booting = slices.Clone(names) }); err != nil {
 		return err
 	}
@@ -178,9 +186,12 @@ func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
 	}
 	booting, booted := context.WithCancel(ctx)
 	defer booted()
-	err := e.Vagrant().Up(ctx, names, deadline, vagrant.UpEvents{
+	err = e.Vagrant().Up(ctx, names, deadline, vagrant.UpEvents{
 		Line: func(node, line string) {
 			b.tell(node, line)
+			if strings.HasPrefix(line, "Creating image") { // of the box
+				hasBox()
+			}
 			if e.ownBox() && strings.HasPrefix(line, "Waiting for domain to get an IP address") {
 				go e.awaitLease(booting, node, func(host string) { address(node, host) })
 			}
@@ -203,20 +214,22 @@ func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
 	return e.State.Change(func(s *State) { s.Booting = nil })
 }
 
-// addBox makes labctl's own box known to Vagrant before the VMs are made.
-func (e *Env) addBox(ctx context.Context, b *bootRun, names []string) error {
-	if !e.ownBox() || !slices.ContainsFunc(names, func(n string) bool { return !e.vagrantKnows(n) }) {
-		return nil
+// boxTurn waits until no other lab's Vagrant adds the same box of labctl's: both
+// would fetch it by way of one temporary file. Others wait in turn until done is
+// called.
+func (e *Env) boxTurn(ctx context.Context, say func(string)) (done func(), err error) {
+	if !e.ownBox() {
+		return func() {}, nil
 	}
-	have, _, ok, err := e.nodeBox()
-	if err != nil || !ok {
-		return err
+	b, _, ok, err := e.nodeBox()
+	if err != nil || !ok || vagrant.KnowsBox(b.Name) {
+		return func() {}, err
 	}
-	for _, n := range names {
-		b.tell(n, "adding the box to Vagrant")
+	done, err = apt.Lock(ctx, filepath.Join(filepath.Dir(b.Path), "adding.lock"), func() { say("waiting for another lab's Vagrant, which adds the same box") })
+	if err != nil {
+		return nil, err
 	}
-	_, err = e.Vagrant().AddBox(ctx, have.Name, have.Path)
-	return err
+	return sync.OnceFunc(done), nil
 }
 
 // tell shows what Vagrant does for a node.

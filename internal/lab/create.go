@@ -223,7 +223,7 @@ func installDocker(n config.Node) func(context.Context, *Env, func(string)) (boo
 		changed, err := provision.Install(ctx, e.Runner(n.Name), provision.Options{
 			Node: n.Name, Source: d.Source, Bundle: b, Version: d.Version,
 			RegistryMirror: d.RegistryMirror, Proxy: d.Proxy, Peers: e.peers(), Theirs: e.theirDocker(n), Progress: say,
-			Begin: e.outdate, Unproven: !e.proves(n),
+			Begin: e.outdate,
 		})
 		if err != nil {
 			return false, err
@@ -234,13 +234,6 @@ func installDocker(n config.Node) func(context.Context, *Env, func(string)) (boo
 		}
 		return changed, dockerapi.Wait(ctx, n.Name, api, engineWithin, say)
 	}
-}
-
-// proves says whether a container runs on a node to prove that Docker works
-// there. Nodes that are made of one box on one machine are alike, so that one
-// speaks for all; it is the last, since the first has the swarm to make.
-func (e *Env) proves(n config.Node) bool {
-	return !e.ownBox() || n.Name == e.Lab.Nodes[len(e.Lab.Nodes)-1].Name
 }
 
 // peers maps every node's name to its lab address. It is the same map for all of

@@ -230,30 +230,6 @@ func TestCreateSteps(t *testing.T) {
 	}
 }
 
-// Of nodes that are made of one box, the last runs a container for all.
-func TestProves(t *testing.T) {
-	l := config.Default()
-	first, last := l.Nodes[0], l.Nodes[len(l.Nodes)-1]
-	for _, tt := range []struct {
-		provider    config.Provider
-		box         string
-		first, last bool
-	}{
-		{config.Embedded, "", false, true},
-		{config.Embedded, "debian/bookworm64", true, true},
-		{config.VirtualBox, "", true, true},
-		{config.Existing, "", true, true},
-	} {
-		lab := *l
-		lab.Box.Name = tt.box
-		e := &Env{Lab: &lab}
-		e.Choice.Provider = tt.provider
-		if a, b := e.proves(first), e.proves(last); a != tt.first || b != tt.last {
-			t.Errorf("%s, box %q: the first %v, the last %v", tt.provider, tt.box, a, b)
-		}
-	}
-}
-
 func TestSwarmSteps(t *testing.T) {
 	l := testLab(2, 1)
 	steps := append(connectSteps(l), joinSteps(l, "connect@docker1", "connect")...)

@@ -39,9 +39,6 @@ type Options struct {
 	StartWait time.Duration
 	// Begin is called before anything is changed on the node; nil for nothing.
 	Begin func() error
-	// Unproven leaves out the container: a node that is just like this one has
-	// it.
-	Unproven bool
 	// Progress is told what is being done, from two goroutines; nil for none.
 	Progress func(detail string)
 }
@@ -270,16 +267,21 @@ func SettingsFiles(daemonJSON string) (map[string]string, error) {
 	}, err
 }
 
-// ImageScript makes the scenario image in a system that has the packages, and
-// loads it there if Docker can run in it, or leaves it where install.sh looks
-// for it before it makes it itself.
-func ImageScript() (string, error) {
+// BoxScript finishes a box that has the packages and SettingsFiles: it makes the
+// scenario image, and leaves it where install.sh looks for it. If Docker can run
+// in the box while that is made, it loads the image, runs a container, and leaves
+// the mark by which Install knows that nothing is left to do for these options.
+func (o Options) BoxScript() (string, error) {
+	parts, err := o.parts()
+	if err != nil {
+		return "", err
+	}
 	toolbox, err := script("toolbox.sh")
 	if err != nil {
 		return "", err
 	}
 	preload, err := asset("preload.sh")
-	return "set -- /var/lib/labctl\n" + toolbox + preload, err
+	return "set -- /var/lib/labctl " + o.mark(parts) + "\n" + toolbox + preload, err
 }
 
 // noProxy lists what is reached without the proxy: the nodes and loopback.
@@ -298,7 +300,10 @@ func (o Options) mark(parts []part) string {
 	for _, p := range parts {
 		_, _ = fmt.Fprintf(h, "%s %d\n%s", p.name, len(p.text), p.text)
 	}
-	_, _ = fmt.Fprintf(h, "%q %q %q", o.Version, o.Proxy, o.noProxy())
+	_, _ = fmt.Fprintf(h, "%q %q", o.Version, o.Proxy)
+	if o.Proxy != "" { // else a further node would change it for nothing
+		_, _ = io.WriteString(h, o.noProxy())
+	}
 	if o.Source == config.SourceUpstream {
 		_, _ = io.WriteString(h, " upstream")
 	}
@@ -319,7 +324,6 @@ func (o Options) env(source config.Source, mark string) string {
 		{"NO_PROXY", o.noProxy()},
 		{"MIRROR", o.RegistryMirror},
 		{"MARK", mark},
-		{"UNPROVEN", map[bool]string{true: "1"}[o.Unproven]},
 		{"LOCK_WAIT", seconds(o.LockWait, 3*time.Minute)},
 		{"START_WAIT", seconds(o.StartWait, 2*time.Minute)},
 	} {

@@ -89,7 +89,7 @@ func TestInstallSendsWhatLacks(t *testing.T) {
 		t.Errorf("SHA256SUMS lacks %q:\n%s", want, got)
 	}
 	mark := f.calls[0].Argv[len(f.calls[0].Argv)-1]
-	wantEnv := "SOURCE='bundle'\nTHEIRS=''\nVERSION=''\nPROXY=''\nNO_PROXY='localhost,127.0.0.1,::1,docker1,192.168.33.11,docker2,192.168.33.12'\nMIRROR=''\nMARK='" + mark + "'\nUNPROVEN=''\nLOCK_WAIT='180'\nSTART_WAIT='120'\n"
+	wantEnv := "SOURCE='bundle'\nTHEIRS=''\nVERSION=''\nPROXY=''\nNO_PROXY='localhost,127.0.0.1,::1,docker1,192.168.33.11,docker2,192.168.33.12'\nMIRROR=''\nMARK='" + mark + "'\nLOCK_WAIT='180'\nSTART_WAIT='120'\n"
 	if diff := cmp.Diff(wantEnv, text["env"]); diff != "" {
 		t.Errorf("env (-want +got):\n%s", diff)
 	}
@@ -169,7 +169,7 @@ func TestMark(t *testing.T) {
 		"version":  func(o *Options) { o.Version = "20.10" },
 		"proxy":    func(o *Options) { o.Proxy = "http://p" },
 		"mirror":   func(o *Options) { o.RegistryMirror = "http://m" },
-		"peers":    func(o *Options) { o.Peers = nil },
+		"proxy for other peers": func(o *Options) { o.Proxy, o.Peers = "http://p", nil },
 		"upstream": func(o *Options) { o.Source = config.SourceUpstream },
 	} {
 		o := options(nil)
@@ -183,6 +183,21 @@ func TestMark(t *testing.T) {
 			t.Errorf("%s and %s have the same mark", name, other)
 		}
 		seen[m] = name
+	}
+	// Without a proxy a lab that grows has nothing to install on the nodes that
+	// it has, and a box none on those of other labs.
+	o := options(nil)
+	o.Peers = nil
+	parts, err := o.parts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen[o.mark(parts)] != "plain" {
+		t.Error("other peers change the mark")
+	}
+	script, err := o.BoxScript()
+	if err != nil || !strings.HasPrefix(script, "set -- /var/lib/labctl "+o.mark(parts)+"\n") {
+		t.Errorf("the box gets another mark (%v): %.120s", err, script)
 	}
 }
 
@@ -293,16 +308,6 @@ func TestInstallUnreadStream(t *testing.T) {
 	_, err := Install(context.Background(), r, options(testBundle(t)))
 	if want := "docker1: install Docker: tar: No space left on device"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
-	}
-}
-
-// What a node is told that another one proves Docker for.
-func TestInstallUnproven(t *testing.T) {
-	for unproven, want := range map[bool]string{true: "UNPROVEN='1'\n", false: "UNPROVEN=''\n"} {
-		text := Options{Unproven: unproven}.env(config.SourceBundle, "m")
-		if !strings.Contains(text, want) {
-			t.Errorf("unproven %v: no %q in\n%s", unproven, want, text)
-		}
 	}
 }
 

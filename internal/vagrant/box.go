@@ -24,10 +24,10 @@ func Home() string {
 	return filepath.Join(user, ".vagrant.d")
 }
 
-// knowsBox says whether Vagrant has unpacked the box, as its folder shows:
+// KnowsBox says whether Vagrant has unpacked the box, as its folder shows:
 // asking Vagrant takes it two seconds. Later Vagrants have a folder for each
 // architecture in between.
-func knowsBox(name string) bool {
+func KnowsBox(name string) bool {
 	dir := filepath.Join(Home(), "boxes", strings.ReplaceAll(name, "/", "-VAGRANTSLASH-"))
 	for _, place := range []string{"*/libvirt/", "*/*/libvirt/"} {
 		meta, merr := fs.Glob(os.DirFS(dir), place+"metadata.json")
@@ -42,7 +42,7 @@ func knowsBox(name string) bool {
 // AddBox makes a box file for libvirt known to Vagrant under name, unless it
 // is. changed is false if it was. The folder must hold a Vagrantfile.
 func (c *Client) AddBox(ctx context.Context, name, file string) (changed bool, err error) {
-	if knowsBox(name) {
+	if KnowsBox(name) {
 		return false, nil
 	}
 	g, err := govagrant.NewVagrantClient(c.Dir)

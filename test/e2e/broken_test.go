@@ -1,12 +1,20 @@
 package e2e
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // web is a service in a network of its own, for what only shows with tasks.
@@ -57,7 +65,58 @@ var brokenRare = []breakage{
 	{name: "left and come back", node: "docker3", how: "docker swarm leave; sleep 2; docker swarm join --advertise-addr 192.168.33.13 --token WORKER-KEY 192.168.33.11:2377", id: "former-self", cause: "docker3 has left the swarm and joined it again", fix: true},
 	{name: "the wrong address", node: "docker3", how: "docker swarm leave; sleep 2; docker swarm join --advertise-addr eth0 --token WORKER-KEY 192.168.33.11:2377; sleep 10", id: "wrong-advertise-address", cause: "docker3 joined the swarm with the address 192.168.121."},
 	{name: "the other manager has left", node: "docker3", how: "docker swarm leave; docker swarm join --advertise-addr 192.168.33.13 --token MANAGER-KEY 192.168.33.11:2377; sleep 8; docker swarm leave --force; sleep 8", id: "no-leader", cause: "of 2 managers 2 must work, and docker3 has left it"},
+	{name: "an agent that hears no manager", node: "docker3", how: "modprobe xt_cgroup; iptables -I OUTPUT -m cgroup --path system.slice/docker.service -p tcp --dport 2377 -j DROP", id: "node-down", cause: "the managers hear nothing from docker3, though its engine answers", until: "Down", look: true,
+		mend: "iptables -D OUTPUT -m cgroup --path system.slice/docker.service -p tcp --dport 2377 -j DROP; systemctl restart docker"},
+	{name: "gossip that does not arrive", node: "docker3", with: silentGossip, id: "peer-missing", cause: "in mynet some nodes are not known", look: true, undo: noWeb,
+		mend: "for p in udp tcp; do iptables -D OUTPUT -m cgroup --path system.slice/docker.service -p $p --dport 7946 -j DROP; done"},
+	{name: "a certificate that has ended", node: "docker3", with: expired, id: "certificate-expired", cause: "the certificate by which the swarm knows docker3 ended at "},
 	{name: "powered off", node: "docker3", how: "(sleep 1; poweroff -f) >/dev/null 2>&1 &", id: "vm-off", cause: "the VM of docker3 is powered off", until: "powered off"},
+}
+
+// silentGossip stops what docker3's engine tells the others, while a look at the
+// port by another program finds nothing. It takes the others a while to miss it.
+func silentGossip(t *testing.T, l *lab) string {
+	l.ok(shortWithin, "exec", "docker1", "--", "sh", "-c", web)
+	return "modprobe xt_cgroup; for p in udp tcp; do iptables -I OUTPUT -m cgroup --path system.slice/docker.service -p $p --dport 7946 -j DROP; done; sleep 60"
+}
+
+// expired gives docker3 a certificate that ended an hour ago: the swarm gets a
+// root of the test's own, and its certificate is signed again by that.
+func expired(t *testing.T, l *lab) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "swarm-ca"}, NotBefore: time.Now().Add(-72 * time.Hour), NotAfter: time.Now().AddDate(20, 0, 0),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
+	der, err := x509.CreateCertificate(rand.Reader, root, root, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asPEM := func(kind string, der []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	}
+	l.ok(shortWithin, "exec", "docker1", "--", "sh", "-c", "umask 077; cd $(mktemp -d); echo '"+asPEM("CERTIFICATE", der)+"' >root; echo '"+asPEM("EC PRIVATE KEY", secret)+"' >key; docker swarm ca --rotate --quiet --ca-cert root --ca-key key")
+	const file = "/var/lib/docker/swarm/certificates/swarm-node.crt"
+	block, _ := pem.Decode([]byte(l.ok(shortWithin, "exec", "docker3", "--", "sudo", "cat", file).out))
+	if block == nil {
+		t.Fatal("docker3 has no certificate")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert.NotBefore, cert.NotAfter = time.Now().Add(-48*time.Hour), time.Now().Add(-time.Hour)
+	der, err = x509.CreateCertificate(rand.Reader, cert, root, cert.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "systemctl stop docker.socket docker; echo '" + asPEM("CERTIFICATE", der) + "' >" + file + "; systemctl start docker"
 }
 
 // TestDiagnose breaks a lab of three in all these ways. A lab with a drained

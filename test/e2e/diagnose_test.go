@@ -79,6 +79,8 @@ type breakage struct {
 	look            bool   // the remedy only shows what to look at: undo and mend are the mend
 	mend            string // as undo, for a shell of root's on the node
 	until           string // what `labctl status` says once it is broken
+
+	with func(*testing.T, *lab) (how string) // in place of how
 }
 
 // broken are those of a lab of two nodes.
@@ -111,6 +113,9 @@ func diagnoseAll(t *testing.T, l *lab, list []breakage) {
 	for _, tt := range list {
 		ok := t.Run(tt.name, func(t *testing.T) {
 			l.t = t
+			if tt.with != nil {
+				tt.how = tt.with(t, l)
+			}
 			for word, role := range map[string]string{"MANAGER-KEY": "manager", "WORKER-KEY": "worker"} {
 				if strings.Contains(tt.how, word) {
 					tt.how = strings.ReplaceAll(tt.how, word, strings.TrimSpace(l.ok(shortWithin, "exec", "docker1", "--", "docker", "swarm", "join-token", "-q", role).out))
