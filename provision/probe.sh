@@ -7,10 +7,7 @@ set -eu
 
 # What is free where packages arrive, where they are unpacked to, and where
 # Docker lives.
-room() { df -Pk "$2" | awk -v what="$1" 'NR == 2 { print "room", what, $4, $6 }'; }
-room sent /var/tmp
-room programs /usr
-room data /var/lib
+df -Pk /var/tmp /usr /var/lib | awk 'NR > 1 { print "room", NR == 2 ? "sent" : NR == 3 ? "programs" : "data", $4, $6 }'
 
 # answers: whether dockerd has the image. Its own list is looked at first, since
 # its client takes an emulated node a second to start.

@@ -232,7 +232,16 @@ func installDocker(n config.Node) func(context.Context, *Env, func(string)) (boo
 		if err != nil {
 			return false, err
 		}
-		return changed, dockerapi.Wait(ctx, n.Name, api, engineWithin, say)
+		if err := dockerapi.Wait(ctx, n.Name, api, engineWithin, say); err != nil || e.existing() || n.Name == e.Lab.Managers()[0].Name {
+			return changed, err
+		}
+		m, err := e.member(n)
+		if err != nil {
+			return changed, err
+		}
+		free, err := swarm.Ahead(ctx, m)
+		e.free.Store(n.Name, free)
+		return changed, err
 	}
 }
 
@@ -318,7 +327,8 @@ func swarmJoin(leader, n config.Node) func(context.Context, *Env, func(string)) 
 		if err != nil {
 			return set, err
 		}
-		changed, err := e.noted(ctx, m, n, func() (bool, error) { return swarm.Join(ctx, l, m, e.swarmOptions()) })
+		free, _ := e.free.LoadAndDelete(n.Name)
+		changed, err := e.noted(ctx, m, n, func() (bool, error) { return swarm.Join(ctx, l, m, free == true) })
 		return set || changed, err
 	}
 }

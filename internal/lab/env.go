@@ -63,6 +63,7 @@ type Env struct {
 	apis   map[string]*client.Client
 	bundle *provision.Bundle
 	boot   bootRun
+	free   sync.Map // bool: whether nodes were seen to be in no swarm
 	inTime sync.Map // nodes whose clock was right when they were prepared
 	// leaving has machines that are not this lab's passed over, not refused.
 	leaving bool

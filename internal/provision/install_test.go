@@ -165,12 +165,12 @@ func TestSecretsStayOffTheCommandLine(t *testing.T) {
 func TestMark(t *testing.T) {
 	seen := map[string]string{}
 	for name, change := range map[string]func(*Options){
-		"plain":    func(*Options) {},
-		"version":  func(o *Options) { o.Version = "20.10" },
-		"proxy":    func(o *Options) { o.Proxy = "http://p" },
-		"mirror":   func(o *Options) { o.RegistryMirror = "http://m" },
+		"plain":                 func(*Options) {},
+		"version":               func(o *Options) { o.Version = "20.10" },
+		"proxy":                 func(o *Options) { o.Proxy = "http://p" },
+		"mirror":                func(o *Options) { o.RegistryMirror = "http://m" },
 		"proxy for other peers": func(o *Options) { o.Proxy, o.Peers = "http://p", nil },
-		"upstream": func(o *Options) { o.Source = config.SourceUpstream },
+		"upstream":              func(o *Options) { o.Source = config.SourceUpstream },
 	} {
 		o := options(nil)
 		change(&o)

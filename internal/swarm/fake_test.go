@@ -170,7 +170,14 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		e.info = swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive}
 	case path == "/swarm":
+		if !e.info.ControlAvailable {
+			fail(w, http.StatusServiceUnavailable, "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.")
+			return
+		}
 		var s swarm.Swarm
+		if e.info.Cluster != nil {
+			s.ClusterInfo = *e.info.Cluster
+		}
 		s.JoinTokens = swarm.JoinTokens{Worker: workerToken, Manager: managerToken}
 		reply(w, s)
 	case path == "/nodes":

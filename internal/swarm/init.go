@@ -43,43 +43,52 @@ func (p pace) init(ctx context.Context, m Member, o Options) (bool, error) {
 	if err != nil {
 		return false, failed(m, "swarm init", err)
 	}
-	if info, err = p.settled(ctx, m); err != nil {
+	// The engine answers when it leads the swarm; that it does so at its own
+	// address is for Verify to see.
+	s, err := p.inspect(ctx, m)
+	if err != nil {
 		return true, err
 	}
-	return true, checkLeader(m, o, info)
+	return true, checkOptions(m, o, s.ClusterInfo)
+}
+
+// formWrong is a first manager of another swarm than it is wanted to have.
+func formWrong(m Member, format string, args ...any) error {
+	return &StateError{Node: m.Name, Problem: fmt.Sprintf(format, args...), Remedy: formAnew}
 }
 
 // checkLeader says what is wrong with a first manager.
 func checkLeader(m Member, o Options, info swarm.Info) error {
-	wrong := func(remedy, format string, args ...any) error {
-		return &StateError{Node: m.Name, Problem: fmt.Sprintf(format, args...), Remedy: remedy}
-	}
 	switch info.LocalNodeState {
 	case swarm.LocalNodeStateActive:
 	case swarm.LocalNodeStateLocked:
 		return locked(m)
 	default:
-		return wrong(formAnew, "its swarm state is %s%s, want active", info.LocalNodeState, detail(info))
+		return formWrong(m, "its swarm state is %s%s, want active", info.LocalNodeState, detail(info))
 	}
 	if !info.ControlAvailable {
-		return wrong(formAnew, "is a worker of a swarm, want it to be a manager")
+		return formWrong(m, "is a worker of a swarm, want it to be a manager")
 	}
 	if info.NodeAddr != m.Addr.String() {
-		return wrong(formAnew, "is a manager at address %s, want %s", info.NodeAddr, m.Addr)
+		return formWrong(m, "is a manager at address %s, want %s", info.NodeAddr, m.Addr)
 	}
-	c := info.Cluster
-	if c == nil {
+	if info.Cluster == nil {
 		return nil
 	}
+	return checkOptions(m, o, *info.Cluster)
+}
+
+// checkOptions says what the swarm has been given another value of.
+func checkOptions(m Member, o Options, c swarm.ClusterInfo) error {
 	// An engine leaves out what it does not know; 0 as a port is the default.
 	if len(o.Pool) > 0 && len(c.DefaultAddrPool) > 0 && !slices.Equal(o.Pool, c.DefaultAddrPool) {
-		return wrong(formAnew, "its swarm has the address pool %s, want %s", prefixes(c.DefaultAddrPool), prefixes(o.Pool))
+		return formWrong(m, "its swarm has the address pool %s, want %s", prefixes(c.DefaultAddrPool), prefixes(o.Pool))
 	}
 	if o.SubnetSize != 0 && c.SubnetSize != 0 && uint32(o.SubnetSize) != c.SubnetSize {
-		return wrong(formAnew, "its swarm has the subnet size %d, want %d", c.SubnetSize, o.SubnetSize)
+		return formWrong(m, "its swarm has the subnet size %d, want %d", c.SubnetSize, o.SubnetSize)
 	}
 	if has, want := dataPathPort(c.DataPathPort), dataPathPort(uint32(o.DataPathPort)); has != want {
-		return wrong(formAnew, "its swarm has the data path port %d, want %d", has, want)
+		return formWrong(m, "its swarm has the data path port %d, want %d", has, want)
 	}
 	return nil
 }

@@ -24,19 +24,33 @@ import (
 //     orphan of this lab's own former swarm, and moves over.
 //   - A node of any other swarm is a *ForeignSwarmError.
 //
-// A join that does not become active is a *JoinError. The options are those
-// of Init; a swarm has them since its birth, so a join sends none.
-func Join(ctx context.Context, leader, m Member, _ Options) (changed bool, err error) {
-	return normal().joinNode(ctx, leader, m)
+// A join that does not become active is a *JoinError. free says that Ahead has
+// found m in no swarm.
+func Join(ctx context.Context, leader, m Member, free bool) (changed bool, err error) {
+	return normal().joinNode(ctx, leader, m, free)
 }
 
-func (p pace) joinNode(ctx context.Context, leader, m Member) (bool, error) {
-	lead, err := p.settled(ctx, leader)
+// Ahead does for a node that will join a swarm what can be done as long as that
+// is still being formed, since each question costs an emulated node a third of
+// a second. free is false if the node is in a swarm, or may be.
+func Ahead(ctx context.Context, m Member) (free bool, err error) { return normal().ahead(ctx, m) }
+
+func (p pace) ahead(ctx context.Context, m Member) (bool, error) {
+	info, err := p.info(ctx, m)
+	if err != nil || info.LocalNodeState != swarm.LocalNodeStateInactive {
+		return false, err
+	}
+	p.gateway(ctx, m)
+	return true, nil
+}
+
+func (p pace) joinNode(ctx context.Context, leader, m Member, free bool) (bool, error) {
+	lead, err := p.lead(ctx, leader, m)
 	if err != nil {
 		return false, err
 	}
-	if lead.LocalNodeState != swarm.LocalNodeStateActive || !lead.ControlAvailable {
-		return false, &StateError{Node: leader.Name, Problem: "leads no swarm that " + m.Name + " could join" + detail(lead), Remedy: formAnew}
+	if free {
+		return true, p.join1(ctx, leader, m, lead)
 	}
 	info, err := p.settled(ctx, m)
 	if err != nil {
@@ -62,14 +76,32 @@ func (p pace) joinNode(ctx context.Context, leader, m Member) (bool, error) {
 			return false, err
 		}
 	}
-	return true, p.join1(ctx, leader, m)
+	p.gateway(ctx, m)
+	return true, p.join1(ctx, leader, m, lead)
+}
+
+// lead is the leader's swarm, with its tokens. Why there is none is asked only
+// then.
+func (p pace) lead(ctx context.Context, leader, m Member) (swarm.Swarm, error) {
+	s, err := p.inspect(ctx, leader)
+	if err == nil {
+		return s, nil
+	}
+	info, ierr := p.settled(ctx, leader)
+	if ierr != nil {
+		return swarm.Swarm{}, ierr
+	}
+	if info.LocalNodeState != swarm.LocalNodeStateActive || !info.ControlAvailable {
+		return swarm.Swarm{}, &StateError{Node: leader.Name, Problem: "leads no swarm that " + m.Name + " could join" + detail(info), Remedy: formAnew}
+	}
+	return p.inspect(ctx, leader)
 }
 
 // isOurs says whether an active m is in leader's swarm. (false, nil) is an
 // orphan that may be moved.
-func (p pace) isOurs(ctx context.Context, leader, m Member, lead, info swarm.Info) (bool, error) {
-	if info.ControlAvailable && info.Cluster != nil && lead.Cluster != nil {
-		if info.Cluster.ID == lead.Cluster.ID {
+func (p pace) isOurs(ctx context.Context, leader, m Member, lead swarm.Swarm, info swarm.Info) (bool, error) {
+	if info.ControlAvailable && info.Cluster != nil {
+		if info.Cluster.ID == lead.ID {
 			return true, nil
 		}
 		return false, foreign(m, info)
@@ -127,12 +159,14 @@ func (p pace) keep(ctx context.Context, leader, m Member, info swarm.Info) (bool
 // join1 is the join itself. The engine's request ends after 20 s with an error
 // although the join goes on in the background, so the node's state decides,
 // not the request's end.
-func (p pace) join1(ctx context.Context, leader, m Member) error {
-	token, err := p.token(ctx, leader, m.Role)
-	if err != nil {
-		return err
+func (p pace) join1(ctx context.Context, leader, m Member, lead swarm.Swarm) error {
+	token := lead.JoinTokens.Worker
+	if m.Role == config.Manager {
+		token = lead.JoinTokens.Manager
 	}
-	p.gateway(ctx, m)
+	if token == "" {
+		return &StateError{Node: leader.Name, Problem: "its engine gives no join token", Remedy: formAnew}
+	}
 	start := time.Now()
 	act, cancel := context.WithTimeout(ctx, p.act)
 	defer cancel()
@@ -145,6 +179,9 @@ func (p pace) join1(ctx context.Context, leader, m Member) error {
 	})
 	if ctx.Err() != nil {
 		return failed(m, "swarm join", context.Cause(ctx))
+	}
+	if joinErr == nil && m.Role == config.Worker {
+		return nil // it answers when the node is active; a manager becomes one after that
 	}
 	var info swarm.Info
 	ok, err := p.poll(ctx, m, p.join, func() (bool, error) {
@@ -174,21 +211,15 @@ func (p pace) join1(ctx context.Context, leader, m Member) error {
 	return e
 }
 
-func (p pace) token(ctx context.Context, leader Member, role config.Role) (string, error) {
+// inspect reads the swarm that m manages.
+func (p pace) inspect(ctx context.Context, m Member) (swarm.Swarm, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.call)
 	defer cancel()
-	res, err := leader.API.SwarmInspect(ctx, client.SwarmInspectOptions{})
+	res, err := m.API.SwarmInspect(ctx, client.SwarmInspectOptions{})
 	if err != nil {
-		return "", failed(leader, "ask for the join token", err)
+		return swarm.Swarm{}, failed(m, "inspect the swarm", err)
 	}
-	token := res.Swarm.JoinTokens.Worker
-	if role == config.Manager {
-		token = res.Swarm.JoinTokens.Manager
-	}
-	if token == "" {
-		return "", &StateError{Node: leader.Name, Problem: "its engine gives no join token", Remedy: formAnew}
-	}
-	return token, nil
+	return res.Swarm, nil
 }
 
 // setRole promotes or demotes the node id, which is m.

@@ -25,7 +25,7 @@ func TestForm(t *testing.T) {
 		if changed, err := Init(ctx, leader, o); err != nil || changed != wantChanged {
 			t.Fatalf("round %d: init: changed %v, %v", round, changed, err)
 		}
-		if changed, err := Join(ctx, leader, worker, o); err != nil || changed != wantChanged {
+		if changed, err := Join(ctx, leader, worker, false); err != nil || changed != wantChanged {
 			t.Fatalf("round %d: join: changed %v, %v", round, changed, err)
 		}
 		got, err := Verify(ctx, leader, all, time.Second, func(r string) { t.Errorf("waits: %s", r) })
@@ -62,12 +62,33 @@ func TestForm(t *testing.T) {
 	}
 }
 
+// What Ahead has found out is not asked again.
+func TestAhead(t *testing.T) {
+	w, all := newWorld(t, config.Manager, config.Worker)
+	asked := 0
+	w.engines["docker2"].infoHook = func(*engine) { asked++ }
+	free, err := Ahead(t.Context(), all[1])
+	if err != nil || !free || asked != 1 || len(w.bridges) != 1 || !strings.HasPrefix(w.bridges[0], "docker2 ") {
+		t.Fatalf("free %v, %v, asked %d times, bridges %q", free, err, asked, w.bridges)
+	}
+	if _, err := Init(t.Context(), all[0], Options{}); err != nil {
+		t.Fatal(err)
+	}
+	w.engines["docker1"].infoHook = func(*engine) { t.Error("docker1 was asked, too") }
+	if changed, err := Join(t.Context(), all[0], all[1], free); err != nil || !changed || asked != 1 || len(w.bridges) != 2 {
+		t.Errorf("changed %v, %v, asked %d times, bridges %q", changed, err, asked, w.bridges)
+	}
+	if free, err := Ahead(t.Context(), all[1]); err != nil || free || len(w.bridges) != 2 {
+		t.Errorf("in a swarm: free %v, %v, bridges %q", free, err, w.bridges)
+	}
+}
+
 func TestJoinAsManager(t *testing.T) {
 	w, all := newWorld(t, config.Manager, config.Manager)
 	if _, err := Init(t.Context(), all[0], Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Join(t.Context(), all[0], all[1], Options{}); err != nil {
+	if _, err := Join(t.Context(), all[0], all[1], false); err != nil {
 		t.Fatal(err)
 	}
 	if last := w.log[len(w.log)-1]; !strings.Contains(last, managerToken) || strings.Contains(last, workerToken) {
@@ -146,7 +167,7 @@ func TestJoinRepairsHalfDone(t *testing.T) {
 		w.form()
 		w.nodes = w.nodes[:1]
 		w.engines["docker2"].info = swarm.Info{LocalNodeState: state, NodeID: "half"}
-		if changed, err := quick().joinNode(t.Context(), all[0], all[1]); err != nil || !changed {
+		if changed, err := quick().joinNode(t.Context(), all[0], all[1], false); err != nil || !changed {
 			t.Errorf("%s: changed %v, %v", state, changed, err)
 		}
 		if len(w.log) != 2 || w.log[0] != "docker2 POST /swarm/leave?force=1" || !strings.HasPrefix(w.log[1], "docker2 POST /swarm/join {") {
@@ -172,7 +193,7 @@ func TestJoinGoesOnInTheBackground(t *testing.T) {
 		}
 		fail(hw, 503, "Timeout was reached before node joined.")
 	}
-	if changed, err := quick().joinNode(t.Context(), all[0], all[1]); err != nil || !changed {
+	if changed, err := quick().joinNode(t.Context(), all[0], all[1], false); err != nil || !changed {
 		t.Errorf("changed %v, %v", changed, err)
 	}
 }
@@ -198,7 +219,7 @@ func TestJoinFails(t *testing.T) {
 				e.info = c.after
 				fail(hw, 503, c.text)
 			}
-			_, err := quick().joinNode(t.Context(), all[0], all[1])
+			_, err := quick().joinNode(t.Context(), all[0], all[1], false)
 			wantError(t, err, c.want)
 			var typed *JoinError
 			if !errors.As(err, &typed) || !strings.HasPrefix(typed.Hint(), "can docker2 reach 192.168.33.11:2377?") {
@@ -234,7 +255,7 @@ func TestJoinForeign(t *testing.T) {
 			w, all := newWorld(t, config.Manager, config.Worker)
 			w.form()
 			c.set(&w.engines["docker2"].info)
-			_, err := quick().joinNode(t.Context(), all[0], all[1])
+			_, err := quick().joinNode(t.Context(), all[0], all[1], false)
 			wantError(t, err, c.want)
 			var typed *ForeignSwarmError
 			if !errors.As(err, &typed) || !strings.Contains(typed.Hint(), "labctl exec docker2 -- docker swarm leave --force") {
@@ -252,7 +273,7 @@ func TestJoinMovesOrphan(t *testing.T) {
 	w, all := newWorld(t, config.Manager, config.Worker)
 	w.form()
 	w.nodes = w.nodes[:1]
-	if changed, err := quick().joinNode(t.Context(), all[0], all[1]); err != nil || !changed {
+	if changed, err := quick().joinNode(t.Context(), all[0], all[1], false); err != nil || !changed {
 		t.Errorf("changed %v, %v", changed, err)
 	}
 	if len(w.log) != 2 || w.log[0] != "docker2 POST /swarm/leave?force=1" {
@@ -265,13 +286,13 @@ func TestJoinWrongAddress(t *testing.T) {
 	w, all := newWorld(t, config.Manager, config.Worker)
 	w.form()
 	w.engines["docker2"].info.NodeAddr = "10.0.2.15"
-	_, err := quick().joinNode(t.Context(), all[0], all[1])
+	_, err := quick().joinNode(t.Context(), all[0], all[1], false)
 	wantError(t, err, "docker2: is in the swarm with address 10.0.2.15, want 192.168.33.12")
 }
 
 func TestJoinLeaderWithoutSwarm(t *testing.T) {
 	_, all := newWorld(t, config.Manager, config.Worker)
-	_, err := quick().joinNode(t.Context(), all[0], all[1])
+	_, err := quick().joinNode(t.Context(), all[0], all[1], false)
 	wantError(t, err, "docker1: leads no swarm that docker2 could join")
 }
 
@@ -281,12 +302,12 @@ func TestJoinChangesRole(t *testing.T) {
 	w.engines["docker1"].outOfSequence = 2
 	all[1].Role = config.Manager
 	for _, wantChanged := range []bool{true, false} {
-		if changed, err := quick().joinNode(t.Context(), all[0], all[1]); err != nil || changed != wantChanged {
+		if changed, err := quick().joinNode(t.Context(), all[0], all[1], false); err != nil || changed != wantChanged {
 			t.Errorf("promote: changed %v, %v", changed, err)
 		}
 	}
 	all[1].Role = config.Worker
-	if changed, err := quick().joinNode(t.Context(), all[0], all[1]); err != nil || !changed {
+	if changed, err := quick().joinNode(t.Context(), all[0], all[1], false); err != nil || !changed {
 		t.Errorf("demote: changed %v, %v", changed, err)
 	}
 	const update = "docker1 POST /nodes/docker2-id2/update?version="
@@ -308,7 +329,7 @@ func TestJoinInterrupted(t *testing.T) {
 		e.info.LocalNodeState = swarm.LocalNodeStatePending
 		cancel()
 	}
-	_, err := normal().joinNode(ctx, all[0], all[1])
+	_, err := normal().joinNode(ctx, all[0], all[1], false)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}

@@ -166,7 +166,10 @@ id)
 uname) echo 6.1.0-fake ;;
 df)
 	[ ! -e "$NODE/disk" ] || {
-		printf 'Filesystem 1024-blocks Used Available Capacity Mounted on\nroot 4000000 0 %s 100%% /\n' "$(cat "$NODE/disk")"
+		echo 'Filesystem 1024-blocks Used Available Capacity Mounted on'
+		for word; do
+			case $word in /*) echo "root 4000000 0 $(cat "$NODE/disk") 100% /" ;; esac
+		done
 		exit 0
 	}
 	exec /bin/df "$@"
