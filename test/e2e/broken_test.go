@@ -124,7 +124,7 @@ func expired(t *testing.T, l *lab) string {
 func TestDiagnose(t *testing.T) {
 	needVMs(t)
 	if !all() {
-		t.Skip("it takes an hour: set LABCTL_E2E=all")
+		t.Skip("it takes a quarter of an hour more: set LABCTL_E2E=all")
 	}
 	l := newLab(t, "provider = \"embedded\"\nmanagers = 1\nworkers = 2\n[swarm]\ndefault-address-pool = [\"10.50.0.0/22\"]\n")
 	l.ok(killedWithin, "create")

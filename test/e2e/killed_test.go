@@ -39,9 +39,6 @@ const killedWithin = 40 * time.Minute
 // secret may stand on a command line, here or on the nodes.
 func TestKilled(t *testing.T) {
 	needVMs(t)
-	if !all() {
-		t.Skip("it takes minutes more: set LABCTL_E2E=all")
-	}
 	l := newLab(t, "provider = \"embedded\"\n")
 	stop := watchCommandLines(t)
 	defer stop()

@@ -60,8 +60,8 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// all says whether the parts are wanted that have not yet passed often enough
-// to stand in everybody's way: LABCTL_E2E=all.
+// all says whether the parts are wanted that take too long to stand in
+// everybody's way: LABCTL_E2E=all.
 func all() bool { return os.Getenv("LABCTL_E2E") == "all" }
 
 // needVMs skips a test unless the suite was asked for, and fails it where it
