@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"labctl/internal/apt"
+	"labctl/internal/box"
 	"labctl/internal/config"
 	"labctl/internal/remote"
 	"labctl/internal/vagrant"
@@ -214,18 +215,26 @@ func (b *bootRun) up(ctx context.Context, e *Env, names []string) error {
 	return e.State.Change(func(s *State) { s.Booting = nil })
 }
 
-// boxTurn waits until no other lab's Vagrant adds the same box of labctl's: both
-// would fetch it by way of one temporary file. Others wait in turn until done is
+// boxTurn waits until no other lab's Vagrant adds a box of labctl's: both would
+// fetch it by way of one temporary file. Others wait in turn until done is
 // called.
 func (e *Env) boxTurn(ctx context.Context, say func(string)) (done func(), err error) {
 	if !e.ownBox() {
 		return func() {}, nil
 	}
 	b, _, ok, err := e.nodeBox()
-	if err != nil || !ok || vagrant.KnowsBox(b.Name) {
+	if err != nil || !ok {
 		return func() {}, err
 	}
-	done, err = apt.Lock(ctx, filepath.Join(filepath.Dir(b.Path), "adding.lock"), func() { say("waiting for another lab's Vagrant, which adds the same box") })
+	return turn(ctx, b, say)
+}
+
+// turn is boxTurn for a box from the cache.
+func turn(ctx context.Context, b box.Box, say func(string)) (done func(), err error) {
+	if vagrant.KnowsBox(b.Name) {
+		return func() {}, nil
+	}
+	done, err = apt.Lock(ctx, filepath.Join(filepath.Dir(b.Path), "adding.lock"), func() { say("waiting for the Vagrant of another lab, which adds a box") })
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"labctl/internal/box"
 	"labctl/internal/config"
 	"labctl/internal/vagrant"
 )
@@ -111,5 +112,54 @@ func within[T any](t *testing.T, c <-chan T) T {
 	case <-time.After(time.Minute):
 		t.Fatal("nothing within a minute")
 		panic("not reached")
+	}
+}
+
+// The Vagrants of two labs would fetch a box by way of one temporary file.
+func TestTurn(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("VAGRANT_HOME", home)
+	b := box.Box{Name: "labctl/debian12-aa", Path: filepath.Join(t.TempDir(), "aa.box")}
+	quiet := func(text string) { t.Errorf("says %q", text) }
+	done, err := turn(t.Context(), b, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := make(chan string, 1)
+	second := make(chan error)
+	go func() {
+		done, err := turn(t.Context(), b, func(text string) { said <- text })
+		if err == nil {
+			done()
+		}
+		second <- err
+	}()
+	if got, want := <-said, "waiting for the Vagrant of another lab, which adds a box"; got != want {
+		t.Errorf("says %q, want %q", got, want)
+	}
+	select {
+	case err := <-second:
+		t.Errorf("both at once: %v", err)
+	default:
+	}
+	done()
+	done() // as `vagrant up` does for each node
+	if err := <-second; err != nil {
+		t.Error(err)
+	}
+	// A box that Vagrant knows is waited for by nobody.
+	done, err = turn(t.Context(), b, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	dir := filepath.Join(home, "boxes", "labctl-VAGRANTSLASH-debian12-aa", "0", "libvirt")
+	for _, name := range []string{"metadata.json", "box.img"} {
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, name), nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := turn(t.Context(), b, quiet); err != nil {
+		t.Error(err)
 	}
 }

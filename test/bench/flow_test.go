@@ -119,6 +119,33 @@ func TestLabctlSide(t *testing.T) {
 	}
 }
 
+// The first create, of which the box comes, does not count.
+func TestSizes(t *testing.T) {
+	b, calls := newBench(t, "none")
+	if err := b.sizes(t.Context(), 1, []int{1, 4}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"create", "destroy --force", "create", "destroy --force", "create", "destroy --force"}
+	if diff := cmp.Diff(want, calls()); diff != "" {
+		t.Errorf("calls: %s", diff)
+	}
+	var whats []string
+	for _, s := range b.result.Samples {
+		whats = append(whats, s.What)
+	}
+	if diff := cmp.Diff([]string{"create of 1", "create of 4"}, whats); diff != "" {
+		t.Errorf("samples: %s", diff)
+	}
+	if got, want := b.result.counts(), "labctl, round 1: 3 starts of Vagrant, 4 SSH handshakes, 8 commands, 0.0 MB sent; 1 nodes, whose VMs hold 0 MB\n"+
+		"labctl, round 1: 3 starts of Vagrant, 4 SSH handshakes, 8 commands, 0.0 MB sent; 4 nodes, whose VMs hold 0 MB\n"; got != want {
+		t.Errorf("counts:\n%swant\n%s", got, want)
+	}
+	toml, err := os.ReadFile(filepath.Join(b.work, "size-1-4-true/lab.toml"))
+	if err != nil || string(toml) != "provider = \"embedded\"\nworkers = 3\n" {
+		t.Errorf("lab.toml %q, %v", toml, err)
+	}
+}
+
 // Whatever fails, the lab is destroyed.
 func TestLabctlSideFails(t *testing.T) {
 	for _, at := range []string{"create", "snapshot save bench", "reset"} {

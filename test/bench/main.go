@@ -8,6 +8,7 @@
 //	make bench                       three sides, one round
 //	make bench BENCH=-quick          without the sequential plain way
 //	make bench BENCH='-rounds 3'     in turn, first one way round, then the other
+//	make bench BENCH='-sizes 2,4,8'  labctl alone, with labs of so many nodes
 //	go run ./test/bench -show FILE   shows a result again, and measures nothing
 //
 // It prints tables and a timeline, and writes the result as JSON and as a
@@ -53,6 +54,7 @@ func run(args []string, out, errOut io.Writer) int {
 	f.BoolVar(&o.quick, "quick", false, "leave out the sequential plain way, which takes longest")
 	f.StringVar(&o.labctl, "labctl", "", "the labctl to measure; \"\": build it")
 	f.StringVar(&o.out, "out", "bench", "folder for the result; \"\" for none")
+	sizes := f.String("sizes", "", "measure labctl alone, with labs of so many nodes: numbers with commas between")
 	show := f.String("show", "", "show a result again, and measure nothing")
 	if err := f.Parse(args); err != nil {
 		return 2
@@ -63,6 +65,12 @@ func run(args []string, out, errOut io.Writer) int {
 	}
 	var r *Result
 	var err error
+	if *sizes != "" {
+		if o.sizes, err = parseSizes(*sizes); err != nil {
+			_, _ = fmt.Fprintln(errOut, "error:", err)
+			return 2
+		}
+	}
 	if *show != "" {
 		r, err = readResult(*show)
 	} else {
@@ -90,6 +98,9 @@ func command(o options) string {
 	}
 	if o.rounds > 1 {
 		flags = append(flags, fmt.Sprintf("-rounds %d", o.rounds))
+	}
+	if o.sizes != nil {
+		flags = append(flags, "-sizes "+strings.Trim(strings.ReplaceAll(fmt.Sprint(o.sizes), " ", ","), "[]"))
 	}
 	if len(flags) == 0 {
 		return "make bench"
@@ -126,6 +137,7 @@ func (r *Result) save(dir string) (string, error) {
 type options struct {
 	rounds  int
 	quick   bool
+	sizes   []int  // nil: labctl against the plain way
 	labctl  string // "" to build it
 	out     string
 	command string
@@ -178,6 +190,12 @@ func (e *roundError) Unwrap() error { return e.err }
 // rounds takes the sides in turn.
 func (b *bench) rounds(ctx context.Context, o options) error {
 	for round := 1; round <= o.rounds; round++ {
+		if o.sizes != nil {
+			if err := b.sizes(ctx, round, o.sizes); err != nil {
+				return err
+			}
+			continue
+		}
 		for _, side := range order(round, o.quick) {
 			var err error
 			if side == sideLabctl {

@@ -150,6 +150,15 @@ func TestUsage(t *testing.T) {
 			t.Errorf("%v: exit code %d, %q", args, code, errOut.String())
 		}
 	}
+	for _, sizes := range []string{"0", "2,", "two"} {
+		var out, errOut bytes.Buffer
+		if code := run([]string{"-sizes", sizes}, &out, &errOut); code != 2 || errOut.String() != "error: -sizes "+sizes+": want numbers of nodes with commas between, such as 2,4,6,8\n" {
+			t.Errorf("%s: exit code %d, %q", sizes, code, errOut.String())
+		}
+	}
+	if got, want := command(options{rounds: 2, sizes: []int{2, 8}}), "make bench BENCH='-rounds 2 -sizes 2,8'"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
 	var out, errOut bytes.Buffer
 	if code := run([]string{"-show", "nothing.json"}, &out, &errOut); code != 1 || errOut.String() != "error: open nothing.json: no such file or directory\n" {
 		t.Errorf("exit code %d, %q", code, errOut.String())

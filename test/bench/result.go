@@ -69,6 +69,9 @@ type Sample struct {
 type Count struct {
 	Round int    `json:"round"`
 	Side  string `json:"side"`
+	// Nodes and VMsMB, the memory of their VMs, are told of labs of other sizes.
+	Nodes int `json:"nodes,omitempty"`
+	VMsMB int `json:"vms_mb,omitempty"`
 	// Logins is how many SSH handshakes each node's sshd accepted, whoever
 	// made them.
 	Logins map[string]int `json:"logins,omitempty"`

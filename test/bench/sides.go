@@ -141,13 +141,12 @@ func (b *bench) pristine(ctx context.Context, dir string) error {
 	return nil
 }
 
-// count takes labctl's own count of its create from its log, and asks each
-// node's sshd.
-func (b *bench) count(ctx context.Context, round int, dir string) error {
-	c := Count{Round: round, Side: sideLabctl, Logins: map[string]int{}}
+// ownCount is labctl's own count of its last command, from its log.
+func ownCount(round int, dir string) (Count, error) {
+	c := Count{Round: round, Side: sideLabctl}
 	log, err := os.ReadFile(filepath.Join(dir, "artifacts/latest/labctl.log"))
 	if err != nil {
-		return err
+		return c, err
 	}
 	last := func(name string) int {
 		all := regexp.MustCompile(name+`=(\d+)`).FindAllSubmatch(log, -1)
@@ -158,6 +157,16 @@ func (b *bench) count(ctx context.Context, round int, dir string) error {
 		return n
 	}
 	c.VagrantCalls, c.Handshakes, c.Commands, c.Sent = last("vagrant_calls"), last("ssh_handshakes"), last("ssh_commands"), int64(last("ssh_sent"))
+	return c, nil
+}
+
+// count takes labctl's own count of its create, and asks each node's sshd.
+func (b *bench) count(ctx context.Context, round int, dir string) error {
+	c, err := ownCount(round, dir)
+	if err != nil {
+		return err
+	}
+	c.Logins = map[string]int{}
 	for _, n := range nodes {
 		f, err := b.labctl(ctx, dir, shortWithin, "exec", n, "--", "sh", "-c", countLogins)
 		if err != nil {

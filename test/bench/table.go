@@ -104,6 +104,10 @@ func (r *Result) counts() string {
 		if c.VagrantCalls > 0 {
 			fmt.Fprintf(&b, " %d starts of Vagrant, %d SSH handshakes, %d commands, %.1f MB sent;", c.VagrantCalls, c.Handshakes, c.Commands, float64(c.Sent)/1e6)
 		}
+		if c.Nodes > 0 {
+			fmt.Fprintf(&b, " %d nodes, whose VMs hold %d MB\n", c.Nodes, c.VMsMB)
+			continue
+		}
 		b.WriteString(" logins on")
 		for _, node := range slices.Sorted(maps.Keys(c.Logins)) {
 			fmt.Fprintf(&b, " %s %d", node, c.Logins[node])
