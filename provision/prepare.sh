@@ -1,27 +1,33 @@
 #!/bin/sh
 # Makes a fresh VM a node of the lab, as far as that goes without Docker.
-# Arguments: HOSTNAME USER ADDRESS/PREFIXLENGTH [NAME=ADDRESS]...; an empty
-# HOSTNAME leaves the name, an empty ADDRESS the network.
+# Arguments: HOSTNAME USER ADDRESS/PREFIXLENGTH NETWORK/PREFIXLENGTH
+# [NAME=ADDRESS]...; an empty HOSTNAME leaves the name, an empty ADDRESS the
+# network.
 # Run again it changes nothing. lib.sh stands in front.
 set -eu
 
 name=$1
 user=$2
 address=$3
-shift 3
+network=$4
+shift 4
 
 # In labctl's own box, where Vagrant was told to leave that to labctl, the lab's
 # network card gets its address.
 if [ -n "$address" ]; then
 	card=eth1 # Vagrant's first private network; eth0 is its own management network
 	[ -e "/sys/class/net/$card" ] || fail "this VM has no network card $card for the lab's network"
-	printf '[Match]\nName=%s\n\n[Network]\nAddress=%s\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n' "$card" "$address" |
+	printf '[Match]\nName=%s\n\n[Network]\nAddress=%s\nLinkLocalAddressing=no\nIPv6AcceptRA=no\nIgnoreCarrierLoss=yes\n\n[Route]\nDestination=%s\nType=unreachable\nMetric=4000\n' "$card" "$address" "$network" |
 		put "/etc/systemd/network/30-labctl-$card.network" 0644
 	if ! ip -o -4 addr show dev "$card" scope global | grep -qF " $address "; then
 		# As networkd will at the next boots: it starts D-Bus to be told now.
 		[ ! -e "/proc/sys/net/ipv6/conf/$card" ] || echo 1 >"/proc/sys/net/ipv6/conf/$card/addr_gen_mode" # none
 		ip link set "$card" up
 		why=$(ip addr add "$address" brd + dev "$card" 2>&1) || fail "$card does not take the address $address: $why"
+		# While the card is down, the engine must not look for the managers by way
+		# of Vagrant's network: they would know it by an address of that one, and
+		# go on with it when the card is back.
+		ip route replace unreachable "$network" metric 4000
 		changed "address $address"
 	fi
 fi

@@ -235,12 +235,17 @@ func (n *Node) readAddrs(text string, s *System) error {
 	return nil
 }
 
+// spareMetric is that of the route by which provision/prepare.sh keeps a node from
+// looking for the others by way of Vagrant's network: it counts when no other does.
+const spareMetric = 4000
+
 func (n *Node) readRoutes(text string, s *System) error {
 	var list []struct {
 		Type    string     `json:"type"`
 		Dst     string     `json:"dst"`
 		Gateway netip.Addr `json:"gateway"`
 		Dev     string     `json:"dev"`
+		Metric  int        `json:"metric"`
 	}
 	if err := json.Unmarshal([]byte(orEmpty(text)), &list); err != nil {
 		return fmt.Errorf("ip route: %w", err)
@@ -248,6 +253,7 @@ func (n *Node) readRoutes(text string, s *System) error {
 	for _, r := range list {
 		dst, ok := destination(r.Dst)
 		switch {
+		case r.Type == "unreachable" && r.Metric == spareMetric:
 		case r.Type == "blackhole" || r.Type == "unreachable" || r.Type == "prohibit":
 			if ok {
 				s.Blocked = append(s.Blocked, Route{Dev: r.Type, Dst: dst})

@@ -34,7 +34,7 @@ SubState=running
 {"ifname":"eth1","mtu":1500,"flags":["BROADCAST","UP","LOWER_UP"],"link_type":"ether","address":"52:54:00:00:00:01","addr_info":[{"family":"inet","local":"192.168.33.11","prefixlen":24},{"family":"inet6","local":"fe80::1","prefixlen":64}]},
 {"ifname":"veth12","mtu":1500,"flags":["UP"],"link_type":"ether","addr_info":[]}]
 ### route
-[{"dst":"default","gateway":"192.168.121.1","dev":"eth0"},{"dst":"192.168.33.0/24","dev":"eth1"},{"dst":"10.9.8.7","gateway":"192.168.33.1","dev":"eth1"},{"type":"blackhole","dst":"192.168.33.12"}]
+[{"dst":"default","gateway":"192.168.121.1","dev":"eth0"},{"dst":"192.168.33.0/24","dev":"eth1"},{"dst":"10.9.8.7","gateway":"192.168.33.1","dev":"eth1"},{"type":"blackhole","dst":"192.168.33.12"},{"type":"unreachable","dst":"192.168.33.0/24","dev":"lo","metric":4000,"flags":[]}]
 ### resolv
 # made by hand
 nameserver 127.0.0.1

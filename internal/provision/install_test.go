@@ -327,7 +327,7 @@ func TestPrepare(t *testing.T) {
 		if err != nil || changed != c.want {
 			t.Errorf("changed %v, %v", changed, err)
 		}
-		want := []string{"sudo -n sh -eu -s -- docker1 vagrant 192.168.33.11/24 docker1=192.168.33.11 docker2=192.168.33.12"}
+		want := []string{"sudo -n sh -eu -s -- docker1 vagrant 192.168.33.11/24 192.168.33.0/24 docker1=192.168.33.11 docker2=192.168.33.12"}
 		if diff := cmp.Diff(want, f.lines()); diff != "" {
 			t.Errorf("commands (-want +got):\n%s", diff)
 		}

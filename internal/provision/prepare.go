@@ -43,11 +43,11 @@ func Prepare(ctx context.Context, r remote.Runner, o PrepareOptions) (changed bo
 	if o.Named {
 		name = ""
 	}
-	address := ""
+	address, network := "", ""
 	if o.Address.IsValid() {
-		address = o.Address.String()
+		address, network = o.Address.String(), o.Address.Masked().String()
 	}
-	argv := []string{"sudo", "-n", "sh", "-eu", "-s", "--", name, o.User, address}
+	argv := []string{"sudo", "-n", "sh", "-eu", "-s", "--", name, o.User, address, network}
 	for _, name := range slices.SortedFunc(maps.Keys(o.Peers), func(a, b string) int {
 		return cmp.Or(o.Peers[a].Compare(o.Peers[b]), cmp.Compare(a, b))
 	}) {

@@ -65,10 +65,10 @@ var brokenRare = []breakage{
 	{name: "left and come back", node: "docker3", how: "docker swarm leave; sleep 2; docker swarm join --advertise-addr 192.168.33.13 --token WORKER-KEY 192.168.33.11:2377", id: "former-self", cause: "docker3 has left the swarm and joined it again", fix: true},
 	{name: "the wrong address", node: "docker3", how: "docker swarm leave; sleep 2; docker swarm join --advertise-addr eth0 --token WORKER-KEY 192.168.33.11:2377; sleep 10", id: "wrong-advertise-address", cause: "docker3 joined the swarm with the address 192.168.121."},
 	{name: "the other manager has left", node: "docker3", how: "docker swarm leave; docker swarm join --advertise-addr 192.168.33.13 --token MANAGER-KEY 192.168.33.11:2377; sleep 8; docker swarm leave --force; sleep 8", id: "no-leader", cause: "of 2 managers 2 must work, and docker3 has left it"},
-	{name: "an agent that hears no manager", node: "docker3", how: "modprobe xt_cgroup; iptables -I OUTPUT -m cgroup --path system.slice/docker.service -p tcp --dport 2377 -j DROP", id: "node-down", cause: "the managers hear nothing from docker3, though its engine answers", until: "Down", look: true,
+	{name: "an agent that hears no manager", node: "docker3", how: "modprobe xt_cgroup; iptables -I OUTPUT -m cgroup --path system.slice/docker.service -p tcp --dport 2377 -j DROP", id: "node-down", cause: "the managers hear nothing from docker3, though its engine answers", until: "down", look: true,
 		mend: "iptables -D OUTPUT -m cgroup --path system.slice/docker.service -p tcp --dport 2377 -j DROP; systemctl restart docker"},
 	{name: "gossip that does not arrive", node: "docker3", with: silentGossip, id: "peer-missing", cause: "in mynet some nodes are not known", look: true, undo: noWeb,
-		mend: "for p in udp tcp; do iptables -D OUTPUT -m cgroup --path system.slice/docker.service -p $p --dport 7946 -j DROP; done"},
+		mend: "for p in udp tcp; do iptables -D OUTPUT -m cgroup --path system.slice/docker.service -p $p --dport 7946 -j DROP; done; iptables -D OUTPUT -p tcp --sport 7946 --tcp-flags PSH PSH -j DROP"},
 	{name: "a certificate that has ended", node: "docker3", with: expired, id: "certificate-expired", cause: "the certificate by which the swarm knows docker3 ended at "},
 	{name: "powered off", node: "docker3", how: "(sleep 1; poweroff -f) >/dev/null 2>&1 &", id: "vm-off", cause: "the VM of docker3 is powered off", until: "powered off"},
 }
@@ -77,7 +77,7 @@ var brokenRare = []breakage{
 // port by another program finds nothing. It takes the others a while to miss it.
 func silentGossip(t *testing.T, l *lab) string {
 	l.ok(shortWithin, "exec", "docker1", "--", "sh", "-c", web)
-	return "modprobe xt_cgroup; for p in udp tcp; do iptables -I OUTPUT -m cgroup --path system.slice/docker.service -p $p --dport 7946 -j DROP; done; sleep 60"
+	return "modprobe xt_cgroup; for p in udp tcp; do iptables -I OUTPUT -m cgroup --path system.slice/docker.service -p $p --dport 7946 -j DROP; done; iptables -I OUTPUT -p tcp --sport 7946 --tcp-flags PSH PSH -j DROP; sleep 45"
 }
 
 // expired gives docker3 a certificate that ended an hour ago: the swarm gets a
