@@ -187,6 +187,12 @@ func TestBake(t *testing.T) {
 	if steps := inBox.steps(); !slices.Contains(steps, "docker box: done") {
 		t.Errorf("no box was made: %q", steps)
 	}
+	// A container of it has run in the box, so that the nodes have none to try.
+	for _, n := range []string{"docker1", "docker2"} {
+		if steps := inBox.steps(); !slices.Contains(steps, n+" install docker: kept") {
+			t.Errorf("%s had to install Docker: %q", n, steps)
+		}
+	}
 	for _, e := range inBox.events {
 		if e.Node != "" && (strings.Contains(e.Detail, "packages") || strings.Contains(e.Detail, "scenario image")) {
 			t.Errorf("%s: %s: %s, though it is in the box", e.Node, e.Step, e.Detail)
