@@ -195,7 +195,7 @@ func TestRecipeNamesItsOwnFiles(t *testing.T) {
 		return string(data)
 	}
 	hostkeys := read("image/etc/systemd/system/labctl-hostkeys.service")
-	for _, line := range []string{"Before=ssh.service\n", "ExecStart=/usr/local/sbin/labctl-hostkeys\n", "RequiredBy=ssh.service\n"} {
+	for _, line := range []string{"Before=ssh.service\n", "ConditionFileNotEmpty=!/etc/ssh/ssh_host_ecdsa_key\n", "ExecStart=/usr/local/sbin/labctl-hostkeys\n", "RequiredBy=ssh.service\n"} {
 		if !strings.Contains(hostkeys, line) {
 			t.Errorf("labctl-hostkeys.service lacks %q", line)
 		}

@@ -51,7 +51,7 @@ func checkExports(t *testing.T, l *lab) {
 		t.Errorf("docker node ls says %q", got)
 	}
 	l.ok(shortWithin, "export", "ansible", "--install")
-	got := host("ansible", "all", "-o", "--ssh-extra-args", "-o ControlMaster=no", "-m", "ping")
+	got := host("ansible", "all", "-o", "--ssh-extra-args=-o ControlMaster=no", "-m", "ping")
 	for _, node := range []string{"docker1", "docker2"} {
 		if !strings.Contains(got, node+" | SUCCESS => ") {
 			t.Errorf("ansible's ping does not reach %s: %s", node, got)
