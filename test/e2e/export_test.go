@@ -29,6 +29,8 @@ func checkExports(t *testing.T, l *lab) {
 	t.Setenv("PATH", tools+":"+os.Getenv("PATH"))
 	t.Setenv("XDG_CACHE_HOME", cache)
 	t.Setenv("HOME", home)
+	// Else Ansible leaves ssh at work, which lends its connection for a minute.
+	t.Setenv("ANSIBLE_SSH_ARGS", "-o ControlMaster=no")
 
 	host := func(argv ...string) string {
 		t.Helper()
@@ -51,7 +53,7 @@ func checkExports(t *testing.T, l *lab) {
 		t.Errorf("docker node ls says %q", got)
 	}
 	l.ok(shortWithin, "export", "ansible", "--install")
-	got := host("ansible", "all", "-o", "--ssh-extra-args=-o ControlMaster=no", "-m", "ping")
+	got := host("ansible", "all", "-o", "-m", "ping")
 	for _, node := range []string{"docker1", "docker2"} {
 		if !strings.Contains(got, node+" | SUCCESS => ") {
 			t.Errorf("ansible's ping does not reach %s: %s", node, got)
