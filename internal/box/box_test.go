@@ -200,6 +200,10 @@ func TestRecipeNamesItsOwnFiles(t *testing.T) {
 			t.Errorf("labctl-hostkeys.service lacks %q", line)
 		}
 	}
+	// Without it a power cut in the first half minute leaves empty keys.
+	if makes := read("image/usr/local/sbin/labctl-hostkeys"); !strings.Contains(makes, "\n\tsync \"/etc/ssh/ssh_host_${kind}_key\"") {
+		t.Errorf("labctl-hostkeys does not write the keys to the disk:\n%s", makes)
+	}
 	sshd := read("image/etc/ssh/sshd_config.d/labctl.conf")
 	for _, kind := range []string{"ed25519", "ecdsa"} {
 		if !strings.Contains(sshd, fmt.Sprintf("HostKey /etc/ssh/ssh_host_%s_key\n", kind)) {
